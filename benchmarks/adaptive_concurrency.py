@@ -33,11 +33,11 @@ def shares(
 
     `starts` are the times at which the phases begin, and the end of the last one.
     """
-    found = []
+    used = []
     for room, start, end in zip(PHASES, starts, starts[1:], strict=False):
         ended = sum(start + settle_s <= at < end for at in served)
-        found.append(ended / (room * (end - start - settle_s) / latency_s))
-    return found
+        used.append(ended / (room * (end - start - settle_s) / latency_s))
+    return used
 
 
 class Changing:
@@ -69,7 +69,7 @@ class Changing:
         self.room = int(await request.text())
         return web.json_response(time.monotonic())
 
-    async def told(self, _: web.Request) -> web.Response:
+    async def report(self, _: web.Request) -> web.Response:
         return web.json_response({"served": self.served, "refused": self.refused})
 
 
@@ -78,7 +78,7 @@ async def serve(retry_after: float | None) -> None:
     app = web.Application()
     app.router.add_post("/v1/chat/completions", server.chat)
     app.router.add_post("/room", server.change)
-    app.router.add_get("/told", server.told)
+    app.router.add_get("/told", server.report)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -111,9 +111,9 @@ async def measure(url: str, seconds: float, branches: int) -> tuple[list[float],
 
     await asyncio.gather(change(), *(work() for _ in range(branches)))
     async with aiohttp.ClientSession() as session, session.get(f"{url}/told") as response:
-        told: dict[str, Any] = await response.json()
-    calls = len(told["served"]) + len(told["refused"])
-    return shares(told["served"], starts, LATENCY_S), len(told["refused"]) / calls, calls
+        report: dict[str, Any] = await response.json()
+    calls = len(report["served"]) + len(report["refused"])
+    return shares(report["served"], starts, LATENCY_S), len(report["refused"]) / calls, calls
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -125,11 +125,13 @@ async def run(options: argparse.Namespace) -> None:
     assert process.stdout is not None
     try:
         port = int(await process.stdout.readline())
-        found, refused, calls = await measure(f"http://127.0.0.1:{port}", options.seconds, options.branches)
+        room_shares, refused, calls = await measure(
+            f"http://127.0.0.1:{port}", options.seconds, options.branches
+        )
     finally:
         process.terminate()
         await process.wait()
-    for room, share in zip(PHASES, found, strict=True):
+    for room, share in zip(PHASES, room_shares, strict=True):
         print(f"room for {room:>2}: {share:.1%} used, from {SETTLE_S:.0f} s after the change on")
     print(f"{refused:.2%} of {calls} calls refused")
 

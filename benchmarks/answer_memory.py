@@ -67,21 +67,22 @@ def main() -> None:
     parser.add_argument("--mib", type=float, default=1)
     parser.add_argument("--url", default="")
     parser.add_argument("--traced", action="store_true")
-    given = parser.parse_args()
-    if given.url:
-        measure(given.branches, given.mib, given.url, traced=given.traced)
+    options = parser.parse_args()
+    if options.url:
+        measure(options.branches, options.mib, options.url, traced=options.traced)
         return
     with ChatServer() as server:
-        server.always = Answer("x" * int(given.mib * MIB))
-        words = [sys.executable, "-m", "benchmarks.answer_memory", "--branches", str(given.branches)]
-        words += ["--mib", str(given.mib), "--url", server.url, *(["--traced"] if given.traced else [])]
+        server.always = Answer("x" * int(options.mib * MIB))
+        words = [sys.executable, "-m", "benchmarks.answer_memory", "--branches", str(options.branches)]
+        words += ["--mib", str(options.mib), "--url", server.url, *(["--traced"] if options.traced else [])]
         done = subprocess.run(words, check=True, capture_output=True, text=True)
     *traces, last = done.stdout.splitlines()
     print(*traces, sep="\n")
-    told = json.loads(last)
-    share = told["mib"] / told["answers_mib"]
+    result = json.loads(last)
+    share = result["mib"] / result["answers_mib"]
     print(
-        f"{given.branches} answers of {given.mib:g} MiB: {told['mib']:.0f} MiB more, {share:.1f} times them"
+        f"{options.branches} answers of {options.mib:g} MiB: {result['mib']:.0f} MiB more, "
+        f"{share:.1f} times them"
     )
 
 

@@ -23,16 +23,16 @@ READS = 8
 
 def windows() -> list[Read]:
     """Return the windows of the repository's files, in the order of their paths."""
-    found = []
+    reads = []
     for folder in FOLDERS:
         for file in sorted((ROOT / folder).rglob("*")):
             if file.suffix in (".py", ".md"):
                 lines = file.read_text(encoding="utf-8").split("\n")
-                found += [
+                reads += [
                     Read(str(file.relative_to(ROOT)), place + 1, "\n".join(lines[place : place + LINES]))
                     for place in range(0, len(lines), LINES)
                 ]
-    return found
+    return reads
 
 
 def cpu(reads: list[Read], keep: float) -> float:

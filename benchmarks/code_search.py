@@ -45,10 +45,10 @@ def main() -> None:
         print(f"{files} files, {lines} lines")
         command = [sys.executable, "-m", "benchmarks.code_search", "--phase", str(tree), str(store)]
         for name in ("cold", "kept"):
-            found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-            first, *others = found["cpu"]
-            clock, *rest = found["clock"]
-            print(f"{name:5}: {first:5.2f} s CPU, {clock:5.2f} s; peak memory {found['peak_mb']:.0f} MB")
+            result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            first, *others = result["cpu"]
+            clock, *rest = result["clock"]
+            print(f"{name:5}: {first:5.2f} s CPU, {clock:5.2f} s; peak memory {result['peak_mb']:.0f} MB")
             print(f"warm : {max(others):5.2f} s CPU, {max(rest):5.2f} s, the slowest of {len(others)}")
         size = sum(file.stat().st_size for file in store.iterdir())
         print(f"index: {size / 1e6:.1f} MB on disk")

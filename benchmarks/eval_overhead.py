@@ -98,8 +98,8 @@ async def bare(trials: int, limit: int, _: Path, meter: Meter, config: Any = lam
 
 
 async def session(trials: int, limit: int, folder: Path, meter: Meter) -> None:
-    with Session(folder / "runs.sqlite") as kept:
-        await bare(trials, limit, folder, meter, kept.config)
+    with Session(folder / "runs.sqlite") as recording:
+        await bare(trials, limit, folder, meter, recording.config)
 
 
 async def pydantic_evals(trials: int, limit: int, _: Path, meter: Meter) -> None:
@@ -127,11 +127,11 @@ async def stepgraph(trials: int, limit: int, folder: Path, meter: Meter) -> None
         for n in range(trials)
     ]
     suite = Suite("sums", cases, concurrency=limit)
-    with Session(folder / "runs.sqlite") as kept:
+    with Session(folder / "runs.sqlite") as recording:
         results = await arun_suite(
             suite,
             graph.compile(),
-            kept,
+            recording,
             results=folder / "results.jsonl",
             progress=lambda *_: meter.tick(),
         )

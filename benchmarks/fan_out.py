@@ -66,12 +66,12 @@ def langgraph(url: str) -> Any:
 
     model = ChatOpenAI(model="stub", base_url=url, api_key=SecretStr("none"))
 
-    async def aread(given: Any) -> Any:
-        answer = await model.ainvoke(f"Note on page {given['number']}")
+    async def aread(page: Any) -> Any:
+        answer = await model.ainvoke(f"Note on page {page['number']}")
         return {"notes": [answer.text]}
 
-    def read_sync(given: Any) -> Any:
-        return {"notes": [model.invoke(f"Note on page {given['number']}").text]}
+    def read_sync(page: Any) -> Any:
+        return {"notes": [model.invoke(f"Note on page {page['number']}").text]}
 
     from langchain_core.runnables import RunnableLambda
 
@@ -94,7 +94,7 @@ def contenders(url: str, width: int, folder: Path) -> dict[str, tuple[float, Cal
     """Return, for each contender, its ideal time in seconds and a function that runs it once."""
     plain, ours = langgraph(url), fan_out(split, read, into="pages").compile()
     nested = fan_out(split, chain(read), into="pages").compile()
-    book, given = Book(width), {"length": width, "notes": []}
+    book, start = Book(width), {"length": width, "notes": []}
     stack = ExitStack()
     session = stack.enter_context(Session(folder / f"{width}.sqlite"))
     capped = math.ceil(width / CAP) * LATENCY_S
@@ -115,8 +115,8 @@ def contenders(url: str, width: int, folder: Path) -> dict[str, tuple[float, Cal
     async_ = partial(sync, on_loop=True)
 
     return {
-        "LangGraph, async": (LATENCY_S, async_(plain, given)),
-        "LangGraph, sync": (LATENCY_S, sync(plain, given)),
+        "LangGraph, async": (LATENCY_S, async_(plain, start)),
+        "LangGraph, sync": (LATENCY_S, sync(plain, start)),
         "fan_out, async": (LATENCY_S, async_(ours, book)),
         "fan_out, sync": (LATENCY_S, sync(ours, book)),
         "fan_out, async, session": (LATENCY_S, async_(ours, book, keep=True)),
@@ -135,15 +135,15 @@ def main() -> None:
     rows: dict[str, list[str]] = {}
     with stub_server(LATENCY_S) as url, tempfile.TemporaryDirectory() as folder:
         for width in WIDTHS:
-            found = contenders(url, width, Path(folder))
-            times: dict[str, list[float]] = {name: [] for name in found}
+            runs = contenders(url, width, Path(folder))
+            times: dict[str, list[float]] = {name: [] for name in runs}
             for number in range(1 + options.rounds):
                 print(f"N = {width}, round {number}", file=sys.stderr)
-                for name, (_, run) in found.items():
+                for name, (_, run) in runs.items():
                     seconds = timed(run)
                     if number:  # the first warms up
                         times[name].append(seconds)
-            for name, (ideal, _) in found.items():
+            for name, (ideal, _) in runs.items():
                 rows.setdefault(name, []).append(f"{ideal / statistics.median(times[name]):>9.0%}")
     print(f"{'efficiency: ideal / median':40}" + "".join(f"{f'N = {width}':>9}" for width in WIDTHS))
     for name, cells in rows.items():

@@ -83,14 +83,16 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--appends", type=int, default=200)
     options.add_argument("--kilobytes", type=int, default=100)
-    given = options.parse_args()
-    start = [APPENDED] * (given.kilobytes * 10)
-    changed = given.kilobytes * 1000 + given.appends * len(APPENDED)
-    print(f"{given.appends} appends of 100 B to a list of {given.kilobytes} kB: {changed:,} B of state")
+    arguments = options.parse_args()
+    start = [APPENDED] * (arguments.kilobytes * 10)
+    changed = arguments.kilobytes * 1000 + arguments.appends * len(APPENDED)
+    print(
+        f"{arguments.appends} appends of 100 B to a list of {arguments.kilobytes} kB: {changed:,} B of state"
+    )
     with tempfile.TemporaryDirectory() as folder:
         for name, keeper in (("SqliteSaver", langgraph_saver), ("stepgraph", session_of)):
             for state in (Plain, Delta):
-                size, seconds = grown(keeper, state, Path(folder), given.appends, start)
+                size, seconds = grown(keeper, state, Path(folder), arguments.appends, start)
                 ratio = size / changed
                 print(f"{name:<12} {state.__name__:<6} {size:>12,} B  {ratio:>6.1f} x  {seconds:5.2f} s")
 

@@ -99,8 +99,8 @@ def _run(
         messages = json.dumps(
             [{"role": "system", "content": text[:400]}, {"role": "user", "content": text[:1000]}]
         )
-        given, said = 200 + dice.randrange(600), 50 + dice.randrange(300)
-        picos = given * 3_000_000 + said * 15_000_000
+        input_tokens, output_tokens = 200 + dice.randrange(600), 50 + dice.randrange(300)
+        picos = input_tokens * 3_000_000 + output_tokens * 15_000_000
         failed = status == "failed" and place == 2
         yield (
             "INSERT INTO calls (id, thread_id, task, path, step, role, request_hash, occurrence, attempt, "
@@ -117,8 +117,8 @@ def _run(
                 "failed" if failed else "answered",
                 messages,
                 None if failed else answer,
-                None if failed else given,
-                None if failed else said,
+                None if failed else input_tokens,
+                None if failed else output_tokens,
                 None if failed else picos / 1e12,
                 None if failed else picos,
                 took,
@@ -197,12 +197,12 @@ def main() -> None:
     arguments.add_argument(
         "--db", default="/tmp/many-runs.sqlite", help="a file, or the address of a Postgres"
     )
-    given = arguments.parse_args()
-    is_file = "://" not in given.db
-    new = not is_file or not Path(given.db).exists()
-    with Session(given.db) as session:
+    options = arguments.parse_args()
+    is_file = "://" not in options.db
+    new = not is_file or not Path(options.db).exists()
+    with Session(options.db) as session:
         if new:
-            fill(session, given.runs)
+            fill(session, options.runs)
         pages = Pages(Reader(session), EVERYTHING)
         print(f"{'page':<28} {'first':>8} {'then':>8} {'bytes':>9}")
         for name, path, query in PAGES:

@@ -149,13 +149,13 @@ async def one_process(places: dict[str, str], pid: int) -> dict[str, list[Figure
                 server, client, wall = cpu_below(pid), time.process_time(), time.perf_counter()
                 await runs(AT_ONCE)
                 number = AT_ONCE * CALLS
-                found = {
+                values = {
                     "client": 1000 * (time.process_time() - client) / number,
                     "calls/s": number / (time.perf_counter() - wall),
                     "server": 1000 * (cpu_below(pid) - server) / number,
                 }
                 if round_:  # the first one does not count
-                    figures[name].append(found)
+                    figures[name].append(values)
     return figures
 
 
@@ -194,12 +194,12 @@ def four_processes(places: dict[str, str], pid: int) -> dict[str, list[Figures]]
                 pipe.send(True)
             client = sum(pipe.recv() for pipe in mine)
             number = PROCESSES * AT_ONCE_EACH * CALLS
-            found = {
+            values = {
                 "client": 1000 * client / number,
                 "calls/s": number / (time.perf_counter() - wall),
                 "server": 1000 * (cpu_below(pid) - server) / number,
             }
-            figures[name].append(found)
+            figures[name].append(values)
     for pipe in (pipe for mine in pipes.values() for pipe in mine):
         pipe.send(False)
     for each in workers:
@@ -209,16 +209,16 @@ def four_processes(places: dict[str, str], pid: int) -> dict[str, list[Figures]]
 
 def table(title: str, figures: dict[str, list[Figures]]) -> str:
     medians = {
-        name: {kind: median(each[kind] for each in found) for kind in found[0]}
-        for name, found in figures.items()
+        name: {kind: median(each[kind] for each in rows) for kind in rows[0]}
+        for name, rows in figures.items()
     }
     lines = [f"{title}, medians of {ROUNDS} rounds; CPU in ms per call"]
     base = medians[FILE]
-    for name, found in medians.items():
+    for name, row in medians.items():
         lines.append(
-            f"{name:28} client {found['client']:5.2f} ({found['client'] / base['client']:4.2f} x SQLite)  "
-            f"Postgres {found['server']:5.2f}  {found['calls/s']:6.0f} calls/s "
-            f"({found['calls/s'] / base['calls/s']:4.2f} x SQLite)"
+            f"{name:28} client {row['client']:5.2f} ({row['client'] / base['client']:4.2f} x SQLite)  "
+            f"Postgres {row['server']:5.2f}  {row['calls/s']:6.0f} calls/s "
+            f"({row['calls/s'] / base['calls/s']:4.2f} x SQLite)"
         )
     if BOUNCED in medians:
         bounced = medians[BOUNCED]["client"] / medians[POSTGRES]["client"]

@@ -84,10 +84,10 @@ def main() -> None:
     parser.add_argument("--limits", type=int, nargs="+", default=[20, 50, 100], help="calls per second")
     options = parser.parse_args()
     for limit in options.limits:
-        found = asyncio.run(measure(options.branches, limit))
+        result = asyncio.run(measure(options.branches, limit))
         print(
-            f"{options.branches} branches, {limit} calls/s allowed: {found['share_of_allowed']:.1%} of the "
-            f"allowed rate, {found['share_of_429']:.2%} of {found['calls']:.0f} calls refused"
+            f"{options.branches} branches, {limit} calls/s allowed: {result['share_of_allowed']:.1%} of the "
+            f"allowed rate, {result['share_of_429']:.2%} of {result['calls']:.0f} calls refused"
         )
 
 

@@ -83,7 +83,7 @@ async def listened(database: str, name: str, streams: int, *, quiet: bool) -> li
                 now = time.time()
                 chunk = part["data"][0]
                 if not chunk.response_metadata:
-                    ages.extend(now - float(said) for said in chunk.text.split())
+                    ages.extend(now - float(moment) for moment in chunk.text.split())
 
     await asyncio.gather(*map(one, range(streams)))
     return ages

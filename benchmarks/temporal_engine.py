@@ -130,7 +130,7 @@ async def measure(on: str, folder: Path) -> None:
         await asyncio.to_thread(pipe.recv)
     print(f"CPU in ms a run, medians of {ROUNDS} rounds; what Temporal keeps of the last one")
     for name, at_once in AT_ONCE.items():
-        found: dict[str, list[float]] = {"own": [], "temporal": []}
+        times: dict[str, list[float]] = {"own": [], "temporal": []}
         for round_ in range(ROUNDS + 1):
             before = cpu_ms(own)
             own_pipe.send(name)
@@ -140,9 +140,9 @@ async def measure(on: str, folder: Path) -> None:
             threads = await asyncio.gather(*(submit(name, on, file) for _ in range(at_once)))
             theirs_ms = (cpu_ms(temporal) - before) / at_once
             if round_:  # the first one does not count
-                found["own"].append(mine)
-                found["temporal"].append(theirs_ms)
-        one, other = median(found["own"]), median(found["temporal"])
+                times["own"].append(mine)
+                times["temporal"].append(theirs_ms)
+        one, other = median(times["own"]), median(times["temporal"])
         events, size = await history(on, threads[-1])
         print(
             f"{name:10} without {one:7.1f}  on Temporal {other:7.1f}: {other - one:+6.1f}, "

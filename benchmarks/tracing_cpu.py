@@ -53,7 +53,7 @@ class Measured:
     def __init__(self, *, counts: bool) -> None:
         from stepgraph.tracing.export import live
 
-        self.found = 0.0
+        self.value = 0.0
         live.CLOSE_S = 600.0  # nothing is left for later
         inner: Any = live.LiveExporter._run
 
@@ -62,10 +62,10 @@ class Measured:
             start = time.thread_time()
             if profile is not None:
                 profile.runcall(inner, exporter)
-                self.found = sum(entry.callcount for entry in profile.getstats())
+                self.value = sum(entry.callcount for entry in profile.getstats())
             else:
                 inner(exporter)
-                self.found = time.thread_time() - start
+                self.value = time.thread_time() - start
 
         setattr(live.LiveExporter, "_run", run)  # noqa: B010
 
@@ -90,10 +90,10 @@ def work(counts: bool, runs: int) -> float:
         ):
             for each in range(number):
                 graph.invoke({"number": each, "text": ""}, session.config())
-    return measured.found * (1 if counts else 1e3) / (runs * CHAIN)
+    return measured.value * (1 if counts else 1e3) / (runs * CHAIN)
 
 
-def asked(tree: Path, *, counts: bool, runs: int) -> float:
+def measure(tree: Path, *, counts: bool, runs: int) -> float:
     """Measure a tree in a process of its own."""
     words = [sys.executable, "-c", _CHILD, "count" if counts else "cpu", str(runs)]
     # Python looks into its folder first, so that must be the tree, too.
@@ -120,8 +120,8 @@ def main() -> None:
     for number in range(options.rounds):
         print(f"round {number + 1}", file=sys.stderr)
         for name, tree in trees.items():
-            times[name].append(asked(tree, counts=False, runs=options.runs))
-    counts = {name: asked(tree, counts=True, runs=options.runs) for name, tree in trees.items()}
+            times[name].append(measure(tree, counts=False, runs=options.runs))
+    counts = {name: measure(tree, counts=True, runs=options.runs) for name, tree in trees.items()}
     print(f"sending a trace, for each model call (chains of {CHAIN}, {options.runs} runs)")
     for name, values in times.items():
         middle, low, high = statistics.median(values), min(values), max(values)

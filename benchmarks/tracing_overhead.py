@@ -159,8 +159,8 @@ def main() -> None:
         return
     if options.worker:
         kind, name, model, receiver = options.worker
-        found = asyncio.run(cpu(name, model, receiver)) if kind == "cpu" else wall(name, model, receiver)
-        print(json.dumps(found), flush=True)
+        result = asyncio.run(cpu(name, model, receiver)) if kind == "cpu" else wall(name, model, receiver)
+        print(json.dumps(result), flush=True)
         os._exit(0)  # not waiting for anybody's exit handlers: they are not what is measured
     times: dict[str, list[float]] = {name: [] for name in CPU}
     walls: Rounds = {name: [] for name in WALL}

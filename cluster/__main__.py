@@ -25,14 +25,14 @@ _DATABASE = "stepgraph"
 
 def up() -> None:
     """Start what does not run yet, and print what to type next."""
-    kept = _read_kept()
-    folder = Path(kept.get("folder", "-"))
+    settings = _read_kept()
+    folder = Path(settings.get("folder", "-"))
     folder = folder if folder.is_dir() else _new_folder()
 
     def port(name: str, server: str) -> int | None:
         """Return the port of before, unless another program has it by now."""
         is_ours = running_pid(folder, server) is not None
-        return kept[name] if name in kept and (is_ours or not listens(kept[name])) else None
+        return settings[name] if name in settings and (is_ours or not listens(settings[name])) else None
 
     postgres = PostgresServer(folder, tied=False, quick=False, port=port("postgres", "postgres-server"))
     page = port("page", "temporal")
@@ -76,8 +76,8 @@ def down() -> None:
 
 
 def _read_kept() -> dict[str, Any]:
-    kept: dict[str, Any] = json.loads(_KEPT.read_text(encoding="utf-8")) if _KEPT.exists() else {}
-    return kept
+    settings: dict[str, Any] = json.loads(_KEPT.read_text(encoding="utf-8")) if _KEPT.exists() else {}
+    return settings
 
 
 def _new_folder() -> Path:

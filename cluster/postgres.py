@@ -48,7 +48,7 @@ _STOPS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SI
 def find_programs() -> Path | None:
     """Return the folder with initdb and postgres: Debian keeps one per version, off the PATH."""
     versions = Path("/usr/lib/postgresql").glob("*/bin/initdb")
-    by_version = sorted(versions, key=lambda found: float(found.parents[1].name), reverse=True)
+    by_version = sorted(versions, key=lambda path: float(path.parents[1].name), reverse=True)
     if by_version:
         return by_version[0].parent
     on_path = shutil.which("initdb")
@@ -113,8 +113,8 @@ class PostgresServer:
         standby._secrets.write_bytes(self._secrets.read_bytes())
         standby._data.mkdir(mode=0o700)
         give(standby._data)
-        given = ["-D", str(standby._data), "-d", self.url("postgres", superuser=True)]
-        _run(self._programs / "pg_basebackup", *given, "-R", "-c", "fast", "--no-sync")
+        arguments = ["-D", str(standby._data), "-d", self.url("postgres", superuser=True)]
+        _run(self._programs / "pg_basebackup", *arguments, "-R", "-c", "fast", "--no-sync")
         return standby
 
     def promote(self) -> None:

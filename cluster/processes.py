@@ -50,9 +50,9 @@ def ordinary_user() -> tuple[int, int] | None:
 
 def free_port() -> int:
     """Return a port of loopback that nobody listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
         return port
 
 
@@ -62,10 +62,10 @@ def own_folder() -> Path:
     It also removes the folders of processes that were killed before they could.
     """
     base = Path(tempfile.gettempdir())
-    for left in base.glob(f"{_PREFIX}*"):
-        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
+    for leftover in base.glob(f"{_PREFIX}*"):
+        owner = leftover.name.removeprefix(_PREFIX).partition("-")[0]
         if owner.isdecimal() and not is_alive(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(leftover, ignore_errors=True)
     return give(Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")))
 
 
@@ -104,11 +104,11 @@ def running_pid(folder: Path, name: str) -> int | None:
 
 def command_of(program: str | Path, *arguments: str, death: int = 0) -> list[str]:
     """Return the command that runs a program as the ordinary user; `death` is its signal when we die."""
-    found = shutil.which(program)
-    if found is None:
+    executable = shutil.which(program)
+    if executable is None:
         raise ServerFailed(f"There is no program {program}.")
     user, group = ordinary_user() or ("-", "-")
-    become = [str(os.getpid()), str(user), str(group), str(int(death)), found]
+    become = [str(os.getpid()), str(user), str(group), str(int(death)), executable]
     return [sys.executable, "-I", "-S", "-c", _BECOME, *become, *arguments]
 
 
@@ -149,8 +149,10 @@ class Server:
         while not is_ready():
             if self.process.poll() is not None or time.monotonic() > ends:
                 self.signal(signal.SIGKILL)
-                said = self.log.read_text(encoding="utf-8", errors="replace")[-1500:]
-                raise ServerFailed(f"The server {self.name} does not start. The end of {self.log}:\n{said}")
+                log_end = self.log.read_text(encoding="utf-8", errors="replace")[-1500:]
+                raise ServerFailed(
+                    f"The server {self.name} does not start. The end of {self.log}:\n{log_end}"
+                )
             time.sleep(0.02)
 
     @property

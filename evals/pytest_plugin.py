@@ -92,12 +92,12 @@ class SuiteFile(pytest.File):
             folder, token = _folder(self.config)
             bound = parse_models(self.config.getoption("--eval-model") or ())
             database = self.config.getoption("--eval-db") or folder / "evals.sqlite"
-            kept = self.config.getoption("--eval-results")
+            results_folder = self.config.getoption("--eval-results")
             run = f"{self.path.name.split('.')[0]}-{token}"
             session = Session(database)
             self.config.add_cleanup(session.close)
             target = target_of(load_target(self.suite).graph, self.suite.node)
-            results = begin(self.suite, target, run, Path(kept or folder) / f"{run}.jsonl", bound)
+            results = begin(self.suite, target, run, Path(results_folder or folder) / f"{run}.jsonl", bound)
             self._runner = Runner(self.suite, target, session, results)
         return self._runner
 
@@ -115,8 +115,8 @@ class SuiteFile(pytest.File):
 
 def _folder(config: pytest.Config) -> tuple[Path, str]:
     """Return a folder and a token that the workers of one pytest run share and nobody else has."""
-    given = getattr(config, "workerinput", None)
-    token = str(given["testrunuid"]) if given else config.stash[_TOKEN]
+    worker = getattr(config, "workerinput", None)
+    token = str(worker["testrunuid"]) if worker else config.stash[_TOKEN]
     folder = _place(token)
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder, token[:8]
@@ -192,12 +192,12 @@ class GateItem(EvalItem):
             read_results(Path(baseline)) if baseline else None,
             skip_baseline=bool(self.config.getoption("--eval-no-baseline")),
         )
-        told = "\n".join(str(ruling) for ruling in report.gates)
-        self.add_report_section("call", "gates", told)
+        gates = "\n".join(str(ruling) for ruling in report.gates)
+        self.add_report_section("call", "gates", gates)
         if not report.complete:
-            raise Missed(f"partial: {len(report.trials)} of {report.wanted} trials ran\n{told}")
+            raise Missed(f"partial: {len(report.trials)} of {report.wanted} trials ran\n{gates}")
         if report.failed_gates:
-            raise Missed(told)
+            raise Missed(gates)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, None, "gates"

@@ -41,13 +41,13 @@ def words(text: str) -> set[str]:
 
 def find(query: str) -> list[tuple[Document, float]]:
     """The paragraphs that share words with the query, best first; a vector store's retriever fits, too."""
-    found = []
+    pairs = []
     for file in sorted(FOLDER.glob("*.md")):
         title, *paragraphs = file.read_text(encoding="utf-8").split("\n\n")
         for text in paragraphs:
             score = len(words(query) & words(f"{title} {text}"))
-            found.append((Document(text, metadata={"source": file.name}), float(score)))
-    return sorted((pair for pair in found if pair[1] > 0), key=lambda pair: -pair[1])
+            pairs.append((Document(text, metadata={"source": file.name}), float(score)))
+    return sorted((pair for pair in pairs if pair[1] > 0), key=lambda pair: -pair[1])
 
 
 @retrieve("passages", find, k=3)

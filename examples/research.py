@@ -47,8 +47,8 @@ def find(query: str) -> list[Document]:
     """The files that have a long word of the query; a vector store's retriever fits, too."""
     words = re.findall(r"\w{5,}", query.lower())
     files = sorted(Path(__file__).with_name("handbook").glob("*.md"))
-    found = [file for file in files if any(word in file.read_text("utf-8").lower() for word in words)]
-    return [Document(file.read_text("utf-8"), metadata={"source": file.name}) for file in found]
+    matches = [file for file in files if any(word in file.read_text("utf-8").lower() for word in words)]
+    return [Document(file.read_text("utf-8"), metadata={"source": file.name}) for file in matches]
 
 
 @step("plan", model="large")

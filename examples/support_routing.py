@@ -38,8 +38,8 @@ def taken_routes(database: Path) -> dict[str, str]:
             decisions = session.journal.query(
                 "SELECT kind, choice FROM decisions WHERE thread_id = ? ORDER BY id", (name,)
             )
-            taken = {decision["kind"]: decision["choice"] for decision in reversed(decisions)}
-            routes[name] = "stopped" if taken["guard"] == "tripped" else taken["route"]
+            choices = {decision["kind"]: decision["choice"] for decision in reversed(decisions)}
+            routes[name] = "stopped" if choices["guard"] == "tripped" else choices["route"]
     return routes
 
 

@@ -90,15 +90,15 @@ class Estimate:
 
 def estimate(
     graph: Workflow[Any] | CompiledStateGraph[Any, Any, Any, Any],
-    given: Any = None,
+    state: Any = None,
     *,
     session: Session | None = None,
     lane: Lane = "live",
 ) -> Estimate:
     """Say what a run of the graph can cost before it runs, and what such runs cost before.
 
-    Prompts are as long as the longest that the session's file has seen of a step, or else as `given`,
-    the state that a run would begin with, makes them; prompts that grow during the run are longer. In the
+    Prompts are as long as the longest that the session's file has seen of a step, or else as `state`,
+    the one that a run would begin with, makes them; prompts that grow during the run are longer. In the
     `lane` "batch" each call costs what it does in a batch.
     """
     known_lane(lane)
@@ -107,7 +107,7 @@ def estimate(
     journal = session.journal if session else None
     fields = {**fields_in(compiled.config or {}), SESSION_KEY: session}
     runs = {asks: RunContext({**fields, MODELS_KEY: asks.models}) for asks in asks_in(cost)}
-    steps = {asks: _step(asks, cost, given, journal, run, lane) for asks, run in runs.items()}
+    steps = {asks: _step(asks, cost, state, journal, run, lane) for asks, run in runs.items()}
     times = {asks: asks.tries * step.answers for asks, step in steps.items()}
     unknown = tuple(_unknown(steps))
     tokens = {asks: step.tokens_per_call for asks, step in steps.items()}
@@ -132,20 +132,20 @@ def _sum(cost: Cost, times: dict[Asks, int], per_call: dict[Asks, Any]) -> float
 
 
 def _step(
-    asks: Asks, cost: Cost, given: Any, journal: Journal | None, run: RunContext, lane: Lane
+    asks: Asks, cost: Cost, state: Any, journal: Journal | None, run: RunContext, lane: Lane
 ) -> StepEstimate:
     step = asks.step
     model = _model(step, run)
     members = model.members if model else ()
     request = None
-    if given is not None:
+    if state is not None:
         try:
-            request = step.request(given)
+            request = step.request(state)
         except Exception:  # a prompt that needs what earlier steps write
             request = None
     prompt, source = _prompt(asks.name, request, journal)
-    asked = request.max_tokens if request else None
-    answers = [asked or member.settings.max_tokens or member.backend.max_tokens for member in members]
+    max_tokens = request.max_tokens if request else None
+    answers = [max_tokens or member.settings.max_tokens or member.backend.max_tokens for member in members]
     answer = None if not members or None in answers else max(n for n in answers if n is not None)
     prices = [_price(member, prompt, answer, lane) for member in members]
     known = [price for price in prices if price is not None]

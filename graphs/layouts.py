@@ -74,7 +74,7 @@ def _closing(nodes: Sequence[str], edges: Sequence[Edge]) -> set[Edge]:
     after: dict[str, list[str]] = defaultdict(list)
     for source, target in edges:
         after[source].append(target)
-    found: set[Edge] = set()
+    closing: set[Edge] = set()
     done: set[str] = set()
     for first in nodes:
         open_nodes: dict[str, None] = {}
@@ -91,10 +91,10 @@ def _closing(nodes: Sequence[str], edges: Sequence[Edge]) -> set[Edge]:
             todo.append((node, True))
             for target in reversed(after[node]):
                 if target in open_nodes:
-                    found.add((node, target))
+                    closing.add((node, target))
                 elif target not in done:
                     todo.append((target, False))
-    return found
+    return closing
 
 
 def _layers(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:

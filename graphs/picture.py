@@ -84,11 +84,11 @@ def _size(name: str, inner: _Picture | None) -> tuple[float, float]:
 
 def _ways(tree: Mapping[str, Any], prefix: str, graph: Graph) -> Ways:
     """Return the edges between the nodes of one graph; one that goes into a nested graph goes to its box."""
-    found: dict[tuple[str, str], str] = {}
+    ways: dict[tuple[str, str], str] = {}
     for edge in graph.edges:
         if edge.source.startswith(prefix) and edge.target.startswith(prefix):
             source, target = (end.removeprefix(prefix).split(":")[0] for end in (edge.source, edge.target))
             inside = source == target and edge.source != edge.target
             if not inside and source in tree and target in tree:
-                found.setdefault((source, target), "choice" if edge.conditional else "")
-    return found
+                ways.setdefault((source, target), "choice" if edge.conditional else "")
+    return ways

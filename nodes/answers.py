@@ -73,7 +73,7 @@ class AnswerForm:
             return text.strip()
         values = list(self._values_in(text))
         if not values:
-            raise ValidationFailed(self._told(text, cut=cut))
+            raise ValidationFailed(self._describe(text, cut=cut))
         if any(value != values[0] for value in values):
             raise ValidationFailed("The answer holds more than one JSON value: give one.")
         return values[0]
@@ -90,11 +90,11 @@ class AnswerForm:
             if body is text:
                 return
 
-    def _told(self, text: str, *, cut: bool) -> str:
+    def _describe(self, text: str, *, cut: bool) -> str:
         """Return all that is wrong with an answer, in the place where the most of it is JSON."""
-        told = [problem for body in json_in(text) if (problem := self._problems(body))]
-        if told:
-            return told[-1]
+        problems = [problem for body in json_in(text) if (problem := self._problems(body))]
+        if problems:
+            return problems[-1]
         try:
             self.adapter.validate_json(text)
         except ValidationError as error:
@@ -128,8 +128,8 @@ class MessageForm(AnswerForm):
 
     def taken(self, reply: Reply, *, whole: bool) -> AIMessage:
         if reply.media:
-            said: list[Any] = [{"type": "text", "text": reply.text}] if reply.text.strip() else []
-            return AIMessage([*said, *map(dict, reply.media)])
+            content: list[Any] = [{"type": "text", "text": reply.text}] if reply.text.strip() else []
+            return AIMessage([*content, *map(dict, reply.media)])
         return self.parse(reply.text, reply.finish_reason, whole=whole)
 
     def parse(self, text: str, finish_reason: str | None = None, *, whole: bool = False) -> AIMessage:
@@ -143,7 +143,7 @@ def _listed(problems: Sequence[Any], value: Any) -> str:
         path, numbers = _path(item, value)
         got = "" if item["type"] == "missing" else f", got {_brief(item['input'])}"
         places.setdefault((path, f"{item['msg']}{got}"), []).append(numbers)
-    return "; ".join(f"{_numbered(path, numbers)}: {told}" for (path, told), numbers in places.items())
+    return "; ".join(f"{_numbered(path, numbers)}: {problem}" for (path, problem), numbers in places.items())
 
 
 def _path(problem: Any, value: Any) -> tuple[str, list[int]]:
@@ -170,8 +170,8 @@ def _numbered(path: str, places: Sequence[Sequence[int]]) -> str:
     if len(columns) > 1 and len(places) > 1:
         whole = ("".join(f"{p}[{n}]" for p, n in zip(parts, numbers, strict=False)) for numbers in places)
         return ", ".join(f"{text}{parts[-1]}" for text in whole)
-    told = [f"{part}[{_ranges(column)}]" for part, column in zip(parts, columns, strict=False)]
-    return "".join(told) + parts[-1]
+    texts = [f"{part}[{_ranges(column)}]" for part, column in zip(parts, columns, strict=False)]
+    return "".join(texts) + parts[-1]
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -13,11 +13,11 @@ MORE = 2  # times the tokens, for an answer whose tokens went into reasoning
 
 
 def asked_again(
-    asked: tuple[Message, ...], last: Request, replies: Sequence[Reply], problems: str, model: Model
+    question: tuple[Message, ...], last: Request, replies: Sequence[Reply], problems: str, model: Model
 ) -> Request | None:
     """Return the next request, None where it would only be paid for: it would be the one before.
 
-    `asked` are the messages of the first one, `last` is the one that got the last of the replies.
+    `question` are the messages of the first one, `last` is the one that got the last of the replies.
     """
     reply = replies[-1]
     if reply.finish_reason == CUT and (reply.usage.reasoning or not reply.text.strip()):
@@ -27,7 +27,7 @@ def asked_again(
         temperature = last.temperature if last.temperature is not None else _set(model, "temperature")
         if temperature == 0:
             return None
-    return replace(last, messages=(*asked, *correction(reply.text, problems)))
+    return replace(last, messages=(*question, *correction(reply.text, problems)))
 
 
 def correction(answer: str, problems: str) -> tuple[Message, ...]:
@@ -41,5 +41,5 @@ def correction(answer: str, problems: str) -> tuple[Message, ...]:
 def _set(model: Model, name: str) -> float | None:
     """Return what the settings of a model say; of several models, the greatest."""
     members = model.members if isinstance(model, ModelStack) else ()
-    found = [value for member in members if (value := getattr(member.settings, name)) is not None]
-    return max(found) if found and len(found) == len(members) else None
+    values = [value for member in members if (value := getattr(member.settings, name)) is not None]
+    return max(values) if values and len(values) == len(members) else None

@@ -79,10 +79,10 @@ def read_text(root: Path, file: str) -> str | None:
     except OSError as error:
         raise NotAllowed(f"{file} cannot be read: {error.strerror}.") from None
     with os.fdopen(handle, "rb") as opened:
-        found = os.fstat(opened.fileno())
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(opened.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise NotAllowed(f"{file} is no file.")
-        if found.st_size > MAX_TEXT_BYTES:
+        if status.st_size > MAX_TEXT_BYTES:
             raise NotAllowed(f"{file} has more than {MAX_TEXT_BYTES} bytes, too many to change it here.")
         data = opened.read()
     try:

@@ -59,8 +59,8 @@ def _tool(function: Any) -> BaseTool:
             raise ToolException(f"{problem.strerror or problem}. Nothing was written.") from None
         return answer
 
-    made = StructuredTool.from_function(func=function, name=function.__name__)
-    return made.model_copy(update={"coroutine": run, "func": None})
+    tool = StructuredTool.from_function(func=function, name=function.__name__)
+    return tool.model_copy(update={"coroutine": run, "func": None})
 
 
 class _Folder:
@@ -72,10 +72,10 @@ class _Folder:
 
     def search_code(self, query: Query, tokens: Tokens = 4000) -> str:
         """Find the places in the code that a question or task is about: line ranges, best first, with why."""
-        found = search(query, self._root, tokens=tokens)
+        result = search(query, self._root, tokens=tokens)
         places = [
             f"{place.file}:{place.start}-{place.end}" + (f"  {place.reason}" if place.reason else "")
-            for place in found.ranges
+            for place in result.ranges
         ]
         return "\n".join(places) or "Nothing was found. Name words that stand in the code."
 
@@ -102,16 +102,16 @@ class _Folder:
         return f"Written:\n{diff}"
 
     def _read(self, place: str, known: frozenset[str]) -> Read:
-        found = _LINES.fullmatch(place.strip())
-        if found is None:
+        match = _LINES.fullmatch(place.strip())
+        if match is None:
             raise NotAllowed(f"{place!r:.200} is no place. Write file:start-end, such as shop/cart.py:10-80.")
-        name = checked(self._root, found["file"], known)
+        name = checked(self._root, match["file"], known)
         text = read_text(self._root, name)
         if text is None:
             raise NotAllowed(f"There is no file {name}. Find its name with search_code.")
         lines = text.removesuffix("\n").split("\n")  # no other sign ends a line
-        start = int(found["start"] or 1)
-        end = int(found["end"] or found["start"] or len(lines))
+        start = int(match["start"] or 1)
+        end = int(match["end"] or match["start"] or len(lines))
         if not 1 <= start <= min(end, max(1, len(lines))):
             raise NotAllowed(f"{name} has {len(lines)} lines; {place} names none of them.")
         return Read(name, start, "\n".join(lines[start - 1 : end]))
@@ -140,10 +140,10 @@ def code_server(tools: Sequence[BaseTool]) -> Server[Any, Any]:
         tool = by_name.get(name)
         problem = f"There is no tool {name!r:.100}." if tool is None else problem_with(tool, arguments)
         try:
-            told = problem or str(await by_name[name].ainvoke(arguments))
+            text = problem or str(await by_name[name].ainvoke(arguments))
         except ToolException as error:
-            told = problem = str(error)
-        return CallToolResult(content=[TextContent(type="text", text=told)], isError=problem is not None)
+            text = problem = str(error)
+        return CallToolResult(content=[TextContent(type="text", text=text)], isError=problem is not None)
 
     untyped: Any = server
     untyped.list_tools()(listed)

@@ -112,8 +112,8 @@ def _stage(place: Path, staged: Path, text: str, source: Path) -> None:
         if source.exists():
             os.fchmod(file.fileno(), mode)
             with suppress(OSError):
-                found = source.stat()
-                os.fchown(file.fileno(), found.st_uid, found.st_gid)
+                status = source.stat()
+                os.fchown(file.fileno(), status.st_uid, status.st_gid)
         file.write(text.encode("utf-8", "surrogatepass"))
         file.flush()
         os.fsync(file.fileno())

@@ -53,12 +53,12 @@ def attachment(source: str | Path | bytes, *, mime_type: str = "", name: str = "
                 "pass bytes."
             ) from None
         name = name or Path(source).name
-    found = mime_type or sniffed(data) or mimetypes.guess_type(name)[0] or ""
-    if not data or not found:
+    media_type = mime_type or sniffed(data) or mimetypes.guess_type(name)[0] or ""
+    if not data or not media_type:
         why = "holds nothing" if not data else f"begins with {data[:8]!r}, which tells no type"
         raise InputError(f"attachment: {name or 'the data'} {why}. Pass mime_type=…, such as 'image/png'.")
-    kind = _kind_of(found)
-    block = {"type": kind, "base64": base64.b64encode(data).decode(), "mime_type": found}
+    kind = _kind_of(media_type)
+    block = {"type": kind, "base64": base64.b64encode(data).decode(), "mime_type": media_type}
     return {**block, "filename": name or "document"} if kind == "file" else block
 
 
@@ -151,9 +151,9 @@ def _begin_of(data: str) -> bytes:
 
 
 def _type_of(block: Mapping[str, Any], kind: str, begin: bytes) -> str:
-    given = block.get("mime_type") or sniffed(begin)
-    if given:
-        return str(given)
+    media_type = block.get("mime_type") or sniffed(begin)
+    if media_type:
+        return str(media_type)
     if kind == "file":
         return UNKNOWN_TYPE
     raise InputError(

@@ -103,7 +103,7 @@ def shown(
     With `excerpts`, long results are compressed, and not cut.
     """
     pinned = _pinned(messages)
-    seen: list[AnyMessage] = []
+    view: list[AnyMessage] = []
     for place, message in enumerate(messages):
         if place < out.turns and place not in pinned:
             continue
@@ -111,13 +111,13 @@ def shown(
             excerpt = None
             if excerpts is not None and place >= out.results and _is_long(message, out.chars):
                 excerpt = excerpts.of(message, text_of(message), messages[:place], out.chars)
-            seen.append(_result(message, excerpt, left_out=place < out.results, chars=out.chars))
+            view.append(_result(message, excerpt, left_out=place < out.results, chars=out.chars))
         else:
-            seen.append(message)
+            view.append(message)
     if out.turns:
         gone = [message for place, message in enumerate(messages[: out.turns]) if place not in pinned]
-        _add_note(seen, _note(gone, out.summary, room))
-    return seen
+        _add_note(view, _note(gone, out.summary, room))
+    return view
 
 
 def _pinned(messages: Sequence[AnyMessage]) -> set[int]:
@@ -127,12 +127,12 @@ def _pinned(messages: Sequence[AnyMessage]) -> set[int]:
         if not isinstance(message, SystemMessage):
             break
         pinned.add(place)
-    asked = [
+    questions = [
         place
         for place, message in enumerate(messages)
         if isinstance(message, HumanMessage) and str(message.id).startswith("question-")
     ]
-    return pinned | set(asked[-1:])
+    return pinned | set(questions[-1:])
 
 
 def boundaries(messages: Sequence[AnyMessage]) -> list[int]:
@@ -212,17 +212,17 @@ def _lines_of(message: AnyMessage) -> Iterable[str]:
         yield f"said: {' '.join(text_of(message)[:BEGIN_CHARS].split())}"
 
 
-def _add_note(seen: list[AnyMessage], note: str) -> None:
+def _add_note(view: list[AnyMessage], note: str) -> None:
     """Put a note to the first words of the user: some models take no two messages of the user in a row."""
-    for place, message in enumerate(seen):
+    for place, message in enumerate(view):
         if isinstance(message, HumanMessage):
             if isinstance(message.content, str):
                 content: Any = f"{message.content}\n\n{note}"
             else:
                 content = [*message.content, {"type": "text", "text": note}]
-            seen[place] = message.model_copy(update={"content": content})
+            view[place] = message.model_copy(update={"content": content})
             return
-    seen.append(HumanMessage(content=note))
+    view.append(HumanMessage(content=note))
 
 
 def less(
@@ -255,8 +255,8 @@ def less(
 def _first(
     places: Sequence[int], of: Callable[[int], LeftOut], fits: Callable[[LeftOut], bool]
 ) -> LeftOut | None:
-    found = bisect_left(places, True, key=lambda place: fits(of(place)))
-    return of(places[found]) if found < len(places) else None
+    index = bisect_left(places, True, key=lambda place: fits(of(place)))
+    return of(places[index]) if index < len(places) else None
 
 
 def read_again(messages: Sequence[AnyMessage], arguments: Mapping[str, Any]) -> str:
@@ -267,7 +267,7 @@ def read_again(messages: Sequence[AnyMessage], arguments: Mapping[str, Any]) -> 
     if name:
         return _page(messages, str(name), page if isinstance(page, int) else 1)
     if words:
-        return _found(messages, str(words))
+        return _search_text(messages, str(words))
     return "Give the id of a call, or words to search for."
 
 
@@ -300,7 +300,7 @@ def _lines_again(messages: Sequence[AnyMessage], name: str, lines: str) -> str:
     return f"There is no call with the id {name!r:.100}. Search for words instead."
 
 
-def _found(messages: Sequence[AnyMessage], words: str) -> str:
+def _search_text(messages: Sequence[AnyMessage], words: str) -> str:
     wanted = list(dict.fromkeys(re.findall(r"\w+", words.casefold())))
     ranked: list[tuple[int, int, str]] = []
     for place, message in enumerate(messages):
@@ -321,8 +321,8 @@ def _excerpt(text: str, wanted: Sequence[str]) -> tuple[int, str] | None:
     folded = text.casefold()
     best: tuple[int, int] | None = None
     for word in wanted:
-        for found in re.finditer(rf"\b{re.escape(word)}\b", folded):
-            begin = max(0, found.start() - EXCERPT_CHARS // 3)
+        for match in re.finditer(rf"\b{re.escape(word)}\b", folded):
+            begin = max(0, match.start() - EXCERPT_CHARS // 3)
             near = folded[begin : begin + EXCERPT_CHARS]
             count = sum(re.search(rf"\b{re.escape(other)}\b", near) is not None for other in wanted)
             if best is None or count > best[0]:

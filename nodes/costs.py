@@ -144,11 +144,11 @@ def _asked_of(cost: Cost, models: Mapping[str, Any]) -> Cost:
 def asking(*parts: Any) -> Callable[[_Function], _Function]:
     """Say of a plain function which parts it runs inside, each at most once: an estimate counts them."""
 
-    def told(function: _Function) -> _Function:
+    def decorate(function: _Function) -> _Function:
         function.__dict__["cost"] = Times(costs_of(parts), 0, 1)
         return function
 
-    return told
+    return decorate
 
 
 def costs_of(parts: Iterable[Any]) -> All:

@@ -81,14 +81,14 @@ class Deadline:
         return replace(begun, status="over", ended_at=at)
 
     async def _due(self, state: Any, now: datetime) -> datetime:
-        said: Any = self.until
-        if isinstance(said, str):
-            said = values_of(state).get(said)
-        elif callable(said):
-            async_ = inspect.iscoroutinefunction(said)
-            said = said(state) if async_ else await in_thread(said, state)
-            said = await said if inspect.isawaitable(said) else said
-        moment = self._checked(said, InputError)
+        until: Any = self.until
+        if isinstance(until, str):
+            until = values_of(state).get(until)
+        elif callable(until):
+            async_ = inspect.iscoroutinefunction(until)
+            until = until(state) if async_ else await in_thread(until, state)
+            until = await until if inspect.isawaitable(until) else until
+        moment = self._checked(until, InputError)
         try:
             return (now + moment if isinstance(moment, timedelta) else moment).astimezone(UTC)
         except OverflowError:
@@ -96,13 +96,13 @@ class Deadline:
                 f"{self.where}: {moment} from now is beyond the last year that there is."
             ) from None
 
-    def _checked(self, said: Any, error: type[DefinitionError | InputError]) -> Moment:
-        if isinstance(said, datetime) and said.utcoffset() is None:
+    def _checked(self, until: Any, error: type[DefinitionError | InputError]) -> Moment:
+        if isinstance(until, datetime) and until.utcoffset() is None:
             raise error(
-                f"{self.where}: {said} has no time zone, so nobody knows when that is. Give it one: "
+                f"{self.where}: {until} has no time zone, so nobody knows when that is. Give it one: "
                 "datetime(…, tzinfo=UTC), or datetime.now(UTC) + …"
             )
-        if isinstance(said, (datetime, timedelta)):
-            return said
+        if isinstance(until, (datetime, timedelta)):
+            return until
         source = f"{self.until!r} is" if isinstance(self.until, str) else "its function returned"
-        raise error(f"{self.where}: {source} {said!r:.80}; expected a datetime with a zone, or a timedelta.")
+        raise error(f"{self.where}: {source} {until!r:.80}; expected a datetime with a zone, or a timedelta.")

@@ -18,7 +18,7 @@ def depart(here: RunContext, what: Literal["effect", "tool"], name: str, shown: 
     Other branches go on. A later run of the replay comes here again, and goes on if it may.
     """
     allow = ALLOW[what].format(name=name)
-    told = {
+    payload = {
         "kind": DEPARTED,
         "what": what,
         "name": name,
@@ -26,4 +26,4 @@ def depart(here: RunContext, what: Literal["effect", "tool"], name: str, shown: 
         "problem": f"The {what} {shown} is not on record, so it was not done. To do it: {allow}.",
     }
     while True:
-        interrupt(told)
+        interrupt(payload)

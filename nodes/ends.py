@@ -33,17 +33,17 @@ class EndState(TypedDict, total=False):
 class End(Runnable[Any, Update]):
     """One graph node that ends the run, of whatever state. Made by `end`.
 
-    Where a pattern leads here for a reason of its own, `told` reads it from what the node gets.
+    Where a pattern leads here for a reason of its own, `reason_of` reads it from what the node gets.
     """
 
     reason: str | Callable[[Any], str] = ""
     over: StateType | None = None
-    told: Callable[[Mapping[str, Any]], str] | None = None
+    reason_of: Callable[[Mapping[str, Any]], str] | None = None
     name = "end"
 
-    def on(self, state: StateType, told: Callable[[Mapping[str, Any]], str] | None = None) -> End:
+    def on(self, state: StateType, reason: Callable[[Mapping[str, Any]], str] | None = None) -> End:
         """Return this end over a state, with the reason that a pattern has for it."""
-        return replace(self, over=state, told=told)
+        return replace(self, over=state, reason_of=reason)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         return run_sync(self.ainvoke(input, config, **kwargs))
@@ -58,7 +58,7 @@ class End(Runnable[Any, Update]):
     async def _why(self, input: Any) -> str:
         if callable(self.reason):
             return str(await in_thread(self.reason, restored(input, self.over) if self.over else input))
-        return self.reason or (self.told(values_of(input)) if self.told else "")
+        return self.reason or (self.reason_of(values_of(input)) if self.reason_of else "")
 
 
 def end(reason: str | Callable[[Any], str] = "") -> End:

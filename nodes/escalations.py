@@ -32,8 +32,8 @@ class Escalation:
             return None
         pairs = steps.items() if isinstance(steps, Mapping) else steps or ()
         try:
-            found = tuple((str(who), after) for who, after in pairs)
-            is_meant = all(isinstance(after, timedelta) for _, after in found)
+            stages = tuple((str(who), after) for who, after in pairs)
+            is_meant = all(isinstance(after, timedelta) for _, after in stages)
         except (TypeError, ValueError):
             is_meant = False
         if not is_meant:
@@ -42,18 +42,18 @@ class Escalation:
                 '{"grace": timedelta(hours=4)}.'
             )
         last = timedelta(0)
-        for who, after in found:
+        for who, after in stages:
             if after <= last:
                 raise DefinitionError(
                     f"{where}: escalate_to asks {who!r} after {after}, no later than the one before."
                 )
             last = after
-        if isinstance(deadline, timedelta) and found and last >= deadline:
+        if isinstance(deadline, timedelta) and stages and last >= deadline:
             raise DefinitionError(
-                f"{where}: escalate_to asks {found[-1][0]!r} after {last}, when its deadline of {deadline} "
+                f"{where}: escalate_to asks {stages[-1][0]!r} after {last}, when its deadline of {deadline} "
                 "has passed."
             )
-        return cls(to or NOBODY, found)
+        return cls(to or NOBODY, stages)
 
     async def ask(self, name: str, here: RunContext, session: Session) -> dict[str, Any]:
         """Return what the question says of who is asked: the next one, if the time for that has come."""
@@ -66,11 +66,11 @@ class Escalation:
         due = [number for number, (_, after) in enumerate(self.steps, 1) if began + after <= now]
         if due and due[-1] > known[-1].number:  # where no process ran for long, only the last one is asked
             known = await self._next(session, place, due[-1], began, now)
-        told = {
+        question = {
             "to": known[-1].asked,
             "asked": [{"to": each.asked, "at": _shown(each.asked_at)} for each in known],
         }
-        return told if known[-1].until is None else {**told, "escalates": _shown(known[-1].until)}
+        return question if known[-1].until is None else {**question, "escalates": _shown(known[-1].until)}
 
     async def _next(
         self, session: Session, place: tuple[str, str, str], number: int, began: datetime, now: datetime

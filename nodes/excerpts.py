@@ -32,9 +32,9 @@ class Excerpts:
 
     def of(self, message: ToolMessage, text: str, before: Sequence[AnyMessage], chars: int) -> str | None:
         """Return what is shown of a result in at most so many characters; None if no whole line fits."""
-        call, said = _call_of(message, before)
-        asked = [_plain(other) for other in before if str(other.id).startswith("question-")]
-        query = "\n".join([*asked[-1:], said, json_text(call)])
+        call, remark = _call_of(message, before)
+        questions = [_plain(other) for other in before if str(other.id).startswith("question-")]
+        query = "\n".join([*questions[-1:], remark, json_text(call)])
         file = next((value for value in call.values() if _is_file(value)), message.name or "result")
         parts = (query, file, str(message.tool_call_id), str(chars), text)
         key = hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).digest()
@@ -52,12 +52,12 @@ def excerpt_of(query: str, file: str, text: str, chars: int) -> str | None:
     The first line says how many there are. None if not one whole line fits.
     """
     for size in CHARS_PER_TOKEN:
-        found = compress(query, [Read(file, 1, text)], tokens=max(1, chars // size))
-        lines = found.text.split("\n")[1:]  # without the name of the only file
+        result = compress(query, [Read(file, 1, text)], tokens=max(1, chars // size))
+        lines = result.text.split("\n")[1:]  # without the name of the only file
         shown = "\n".join(lines)
-        if found.ranges and len(shown) <= chars:
-            kept = sum(range_.end - range_.start + 1 for range_ in found.ranges)
-            return f"{kept:,} of {text.count(chr(10)) + 1:,} lines\n{shown}"
+        if result.ranges and len(shown) <= chars:
+            count = sum(range_.end - range_.start + 1 for range_ in result.ranges)
+            return f"{count:,} of {text.count(chr(10)) + 1:,} lines\n{shown}"
     return None
 
 

@@ -36,7 +36,7 @@ def asked_of_a_person(
         )
     link = getattr(params, "url", "")
     schema: dict[str, Any] = getattr(params, "requestedSchema", None) or {"type": "object", "properties": {}}
-    asked: dict[str, Any] = {
+    question: dict[str, Any] = {
         "kind": REVIEW,
         "review": tool,
         "question": f"{server} asks: {params.message}" + (f" Open {link}" if link else ""),
@@ -47,11 +47,11 @@ def asked_of_a_person(
         "path": here.path,
     }
     while True:
-        answer = interrupt(asked)
+        answer = interrupt(question)
         try:
-            result = read(answer, asked["value"], schema)
+            result = read(answer, question["value"], schema)
         except InvalidVerdict as problem:
-            asked["problem"] = str(problem)
+            question["problem"] = str(problem)
             continue
         record_decision(
             config, "review", result.action, reason=f"{server}/{tool} asked: {params.message}"[:500]

@@ -45,17 +45,17 @@ def _readable(part: Any, *, failed: bool) -> Any:
     from pydantic import AnyUrl
 
     if isinstance(part, ResourceLink):
-        told = [text for text in (part.title or part.name, part.mimeType, part.description) if text]
-        return TextContent(type="text", text=f"[{part.uri} ({', '.join(told)})]")
+        texts = [text for text in (part.title or part.name, part.mimeType, part.description) if text]
+        return TextContent(type="text", text=f"[{part.uri} ({', '.join(texts)})]")
     if isinstance(part, ImageContent):
         form, data = _form_of(part.mimeType), _bytes_of(part.data)
         if failed or not data or form not in {"", *_IMAGES}:
-            return _told("an image", form, data)
+            return _placeholder("an image", form, data)
         return part.model_copy(update={"mimeType": form, "data": _encoded(data)})
     if isinstance(part, AudioContent):
         form, data = _form_of(part.mimeType), _bytes_of(part.data)
         if failed or not data:
-            return _told("a sound", form, data)
+            return _placeholder("a sound", form, data)
         sound = BlobResourceContents(uri=AnyUrl("data:audio"), mimeType=form, blob=_encoded(data))
         return EmbeddedResource(type="resource", resource=sound)
     if isinstance(part, EmbeddedResource) and isinstance(part.resource, BlobResourceContents):
@@ -64,9 +64,9 @@ def _readable(part: Any, *, failed: bool) -> Any:
             return TextContent(type="text", text=text)
         known = form in _IMAGES or form == "application/pdf" or form.startswith("audio/")
         if failed or not data or not known:
-            return _told(f"the file {part.resource.uri}", form, data)
-        kept = part.resource.model_copy(update={"mimeType": form, "blob": _encoded(data)})
-        return part.model_copy(update={"resource": kept})
+            return _placeholder(f"the file {part.resource.uri}", form, data)
+        resource = part.resource.model_copy(update={"mimeType": form, "blob": _encoded(data)})
+        return part.model_copy(update={"resource": resource})
     return part
 
 
@@ -96,7 +96,7 @@ def _text_of(form: str, data: bytes | None) -> str | None:
         return None
 
 
-def _told(what: str, form: str, data: bytes | None) -> Any:
+def _placeholder(what: str, form: str, data: bytes | None) -> Any:
     from mcp.types import TextContent
 
     size = "which is no base64" if data is None else f"{len(data):,} bytes"

@@ -41,7 +41,7 @@ class MCPServer:
     once: bool | None = None
     start_s: float = START_S
 
-    def found(self) -> MCPServer:
+    def configured(self) -> MCPServer:
         """Return the server as the settings file has it, if it is named there."""
         if self.url or len(self.command) != 1:
             return self
@@ -62,7 +62,7 @@ class MCPServer:
 
         Raises SettingsError for one that is taken from the environment and not set there.
         """
-        given, secret = {}, []
+        variables, secret = {}, []
         for name, value in self.env.items():
             if value.startswith("$"):
                 held = os.environ.get(value[1:]) or stored_key(value[1:])
@@ -73,8 +73,8 @@ class MCPServer:
                     )
                 secret.append(held)
                 value = held
-            given[name] = value
-        return given, secret
+            variables[name] = value
+        return variables, secret
 
     def sent_headers(self) -> tuple[dict[str, str], list[str]]:
         """Return the headers of its requests, and which of their values are secret. Raises SettingsError."""
@@ -137,7 +137,7 @@ def mcp(
             f'mcp({server!r}): name a server: a command ("uvx mcp-server-git"), an address '
             f'("https://…/mcp"), or a table [mcp.NAME] of {FILE_NAME}.'
         )
-    found = MCPServer(
+    mcp_server = MCPServer(
         name or _name_of(command, text),
         command,
         text if is_url else "",
@@ -149,7 +149,7 @@ def mcp(
         once,
         start_s,
     )
-    return _checked(found, f"mcp({server!r})", DefinitionError)
+    return _checked(mcp_server, f"mcp({server!r})", DefinitionError)
 
 
 def server_table(name: str) -> MCPServer | None:

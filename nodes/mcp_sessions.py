@@ -72,9 +72,9 @@ class _OpenCall:
 class ServerSession:
     """One open session; calls that only read may run at the same time, others run alone."""
 
-    def __init__(self, server: MCPServer, told: _Told) -> None:
+    def __init__(self, server: MCPServer, log: _ServerLog) -> None:
         self.server = server
-        self._told = told
+        self._log = log
         self.client: ClientSession
         self._calls: list[_OpenCall] = []
         self._free = asyncio.Condition()
@@ -87,14 +87,14 @@ class ServerSession:
         """Return the server's tools. Raises MCPServerFailed if it takes longer than its start may."""
         from mcp.types import PaginatedRequestParams
 
-        found: list[Tool] = []
+        tools: list[Tool] = []
         cursor: str | None = None
         listing = asyncio.timeout(self.server.start_s)
         try:
             async with listing:
                 for _ in range(PAGES):
                     page = await self.client.list_tools(params=PaginatedRequestParams(cursor=cursor))
-                    found += page.tools
+                    tools += page.tools
                     cursor = page.nextCursor
                     if not cursor:
                         break
@@ -102,7 +102,7 @@ class ServerSession:
             if not listing.expired():
                 raise
             raise self.failed(f"it did not list its tools within {self.server.start_s:g} s") from None
-        return found
+        return tools
 
     @asynccontextmanager
     async def turn(self, *, reads: bool) -> AsyncIterator[None]:
@@ -129,34 +129,34 @@ class ServerSession:
 
         call = _OpenCall()
         self._calls.append(call)
-        made = asyncio.ensure_future(self._made(call, tool, arguments))
-        asked = asyncio.ensure_future(call.questions.get())
+        call_task = asyncio.ensure_future(self._make_call(call, tool, arguments))
+        question_task = asyncio.ensure_future(call.questions.get())
         over = asyncio.ensure_future(self.over.wait())
         try:
             while True:
                 wait = PING_S if self.server.url else None
-                waiting = {made, asked, over}
+                waiting = {call_task, question_task, over}
                 done, _ = await asyncio.wait(waiting, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
                 if not done:
                     self._send(
                         self.client.send_ping()
                     )  # over HTTP, only who sends learns that nobody is there
                     continue
-                if made.done():
-                    result = made.result()
+                if call_task.done():
+                    result = call_task.result()
                     if call.again:
                         raise MadeAgain
                     return result
-                if not asked.done():
+                if not question_task.done():
                     raise ClosedResourceError
-                question, answer = asked.result()
-                asked = asyncio.ensure_future(call.questions.get())
+                question, answer = question_task.result()
+                question_task = asyncio.ensure_future(call.questions.get())
                 try:
                     answer.set_result(ask(question))
                 except BaseException:
                     call.is_left = True
                     answer.set_result(ElicitResult(action="cancel"))
-                    await asyncio.wait({made}, timeout=ENOUGH_S)  # so that no question of it comes later
+                    await asyncio.wait({call_task}, timeout=ENOUGH_S)  # so that no question of it comes later
                     raise
         except (McpError, ClosedResourceError, BrokenResourceError) as error:
             if not isinstance(error, McpError) or error.error.code == CLOSED:
@@ -164,13 +164,13 @@ class ServerSession:
             raise
         finally:
             self._calls.remove(call)
-            if not made.done():
+            if not call_task.done():
                 self._leave(call)
-            for task in (made, asked, over):
+            for task in (call_task, question_task, over):
                 task.cancel()
                 task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    async def _made(self, call: _OpenCall, tool: str, arguments: Mapping[str, Any]) -> CallToolResult:
+    async def _make_call(self, call: _OpenCall, tool: str, arguments: Mapping[str, Any]) -> CallToolResult:
         call.id = getattr(self.client, "_request_id", None)
         return await self.client.call_tool(tool, dict(arguments))
 
@@ -193,7 +193,7 @@ class ServerSession:
         if not task.cancelled():
             task.exception()  # a server that is gone need not be told
 
-    async def asked(self, _: Any, params: ElicitRequestParams) -> ElicitResult | ErrorData:
+    async def on_question(self, _: Any, params: ElicitRequestParams) -> ElicitResult | ErrorData:
         """Take a question of the server's to the call during which it comes."""
         from mcp.types import INVALID_REQUEST, ElicitResult, ErrorData
 
@@ -210,10 +210,10 @@ class ServerSession:
 
     def failed(self, what: str) -> MCPServerFailed:
         """Return the error that says what went wrong, with the last that the server said."""
-        return self._told.failed(self.server, what)
+        return self._log.failed(self.server, what)
 
 
-class _Told:
+class _ServerLog:
     """What a server says beside the protocol: on stderr, and on stdout where only the protocol belongs."""
 
     def __init__(self, secret: list[str]) -> None:
@@ -221,7 +221,7 @@ class _Told:
         self.garbage = ""
         self._secret = secret
 
-    async def heard(self, message: Any) -> None:
+    async def on_message(self, message: Any) -> None:
         if isinstance(message, ValidationError) and not self.garbage:
             self.garbage = str(message.errors(include_url=False)[0]["input"])[:200]
 
@@ -258,18 +258,18 @@ async def opened(server: MCPServer) -> AsyncIterator[ServerSession]:
         raise SettingsError(
             f"The MCP server {server.name!r} needs packages that are not installed. {INSTALL_HELP}"
         ) from None
-    server = await in_thread(server.found)
+    server = await in_thread(server.configured)
     env, secret = await in_thread(server.environment)
     headers, more = server.sent_headers()
-    told = _Told([*secret, *more])
-    session = ServerSession(server, told)
-    options: Any = {"elicitation_callback": session.asked, "message_handler": told.heard}
+    log = _ServerLog([*secret, *more])
+    session = ServerSession(server, log)
+    options: Any = {"elicitation_callback": session.on_question, "message_handler": log.on_message}
     ready = False
     starting = asyncio.timeout(server.start_s)
     try:
         async with starting:
             if server.command:
-                client = _over_stdio(server, env, told.file, options)
+                client = _over_stdio(server, env, log.file, options)
             else:
                 client = adapters.create_session(
                     {
@@ -288,7 +288,7 @@ async def opened(server: MCPServer) -> AsyncIterator[ServerSession]:
     except (MCPServerFailed, SettingsError):
         raise
     except FileNotFoundError:
-        raise told.failed(
+        raise log.failed(
             server,
             f"there is no command {server.command[0]!r}. Check the PATH and the folder; a table of the "
             f"settings file would be [mcp.{server.command[0]}]"
@@ -297,15 +297,15 @@ async def opened(server: MCPServer) -> AsyncIterator[ServerSession]:
         ) from None
     except Exception as error:
         if starting.expired() and not ready:
-            raise told.failed(server, f"no answer to its first message within {server.start_s:g} s") from None
+            raise log.failed(server, f"no answer to its first message within {server.start_s:g} s") from None
         if ready and not _of_connection(error):
             raise
-        raise told.failed(
+        raise log.failed(
             server, f"it {'broke down' if ready else 'did not start'} ({_reason(error)})"
         ) from None
     finally:
         session.over.set()
-        told.file.close()
+        log.file.close()
 
 
 @asynccontextmanager

@@ -88,12 +88,12 @@ class Servers:
 
         Where two have one name, the names of their servers stand before theirs.
         """
-        found: list[ServerTool] = []
+        tools: list[ServerTool] = []
         for server in self._servers.values():
             session = await self.session(server.name, config)
-            found += await _tools_of(session)
-        names = [*taken, *(tool.name for tool in found)]
-        named = [tool if names.count(tool.name) == 1 else _prefixed(tool) for tool in found]
+            tools += await _tools_of(session)
+        names = [*taken, *(tool.name for tool in tools)]
+        named = [tool if names.count(tool.name) == 1 else _prefixed(tool) for tool in tools]
         names = [*taken, *(tool.name for tool in named)]
         for tool in named:
             if names.count(tool.name) > 1:
@@ -110,8 +110,8 @@ class Servers:
 
         link: Any = _Link(self, tool, config)
         listed = Tool.model_validate(tool.definition)
-        made = convert_mcp_tool_to_langchain_tool(link, listed, server_name=tool.server)
-        return made.model_copy(update={"name": tool.name})
+        langchain_tool = convert_mcp_tool_to_langchain_tool(link, listed, server_name=tool.server)
+        return langchain_tool.model_copy(update={"name": tool.name})
 
     async def in_turn(
         self, tool: ServerTool, config: RunnableConfig | None, call: Callable[[], Awaitable[R]]
@@ -145,14 +145,14 @@ async def _tools_of(session: ServerSession) -> list[ServerTool]:
                 f"mcp(tools=…) names {name!r}, which the MCP server {server.name!r} does not have. "
                 + did_you_mean(name, known)
             )
-    found = []
+    listed_tools = []
     for tool in tools:
         if server.tools is not None and tool.name not in server.tools:
             continue
         listed = ServerTool(server.name, tool.name, described(tool))
         listed = replace(listed, once=not listed.reads if server.once is None else server.once)
-        found.append(_prefixed(listed) if server.prefix else listed)
-    return found
+        listed_tools.append(_prefixed(listed) if server.prefix else listed)
+    return listed_tools
 
 
 def _prefixed(tool: ServerTool) -> ServerTool:

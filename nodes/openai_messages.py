@@ -34,18 +34,18 @@ def prompt_messages(prompt: Sequence[Any]) -> tuple[Message, ...]:
     Raises InputError for what is neither.
     """
     messages: list[BaseMessage] = []
-    said: list[str | dict[str, Any]] = []
+    blocks: list[str | dict[str, Any]] = []
 
     def spoken() -> None:
-        if said:
-            messages.append(HumanMessage(list(said)))
-            said.clear()
+        if blocks:
+            messages.append(HumanMessage(list(blocks)))
+            blocks.clear()
 
     for part in prompt:
         if isinstance(part, str):
-            said.append({"type": "text", "text": part})
+            blocks.append({"type": "text", "text": part})
         elif isinstance(part, Mapping) and "type" in part and "role" not in part:
-            said.append(dict(part))
+            blocks.append(dict(part))
         else:
             spoken()
             messages.append(_message(part))
@@ -105,12 +105,12 @@ def _with_marks(own: list[Any], converted: list[Any]) -> list[Any]:
     """Return the converted parts with the keys that a provider knows and LangChain does not."""
     if len(own) != len(converted):
         return converted
-    return [_marked(part, made) for part, made in zip(own, converted, strict=True)]
+    return [_marked(part, target) for part, target in zip(own, converted, strict=True)]
 
 
-def _marked(part: Any, made: Any) -> Any:
-    if not isinstance(part, Mapping) or not isinstance(made, Mapping):
-        return made
-    same = part.get("type") == made.get("type")
-    kept = part.keys() - _LANGCHAINS if same else part.keys() & {"cache_control"}
-    return {**{name: part[name] for name in part if name in kept}, **made}
+def _marked(part: Any, target: Any) -> Any:
+    if not isinstance(part, Mapping) or not isinstance(target, Mapping):
+        return target
+    same = part.get("type") == target.get("type")
+    names = part.keys() - _LANGCHAINS if same else part.keys() & {"cache_control"}
+    return {**{name: part[name] for name in part if name in names}, **target}

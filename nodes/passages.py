@@ -65,16 +65,16 @@ class Selection:
     """The passages that fit the limits, how many there were, and why there are fewer now."""
 
     passages: list[Passage]
-    found: int
+    total: int
     left_out: str | None
 
 
-def select_passages(found: Iterable[Found], k: int, max_chars: int) -> Selection:
+def select_passages(results: Iterable[Found], k: int, max_chars: int) -> Selection:
     """Return the first `k` passages, each once, of at most so many characters in all.
 
     They are kept whole, in their order; one that alone is too long is cut. Raises TypeError for what is none.
     """
-    everything = [_passage(item) for item in found]
+    everything = [_passage(item) for item in results]
     texts = (passage for passage in everything if passage.text.strip())
     seen: dict[tuple[str, str], Passage] = {}
     for passage in texts:

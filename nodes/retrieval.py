@@ -80,11 +80,11 @@ class Retrieve(AnswerNode[StateT, list[Passage]], Generic[StateT]):
             return (await self._ask(query, config)).passages
         journal = session.journal
         await journal.until_free()
-        asked = json_text([query, self.retriever_name, self._k, self._max_chars])
-        request_hash = hashlib.sha256(asked.encode("utf-8", "replace")).hexdigest()
-        kept = await find_retrieval(journal, here.thread_id, here.task, self.name, request_hash)
-        if kept is not None:
-            return [Passage.model_validate(row) for row in kept]
+        text = json_text([query, self.retriever_name, self._k, self._max_chars])
+        request_hash = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        rows = await find_retrieval(journal, here.thread_id, here.task, self.name, request_hash)
+        if rows is not None:
+            return [Passage.model_validate(row) for row in rows]
         await session.claims.acheck(here.thread_id)
         record = Retrieval(
             id=secrets.token_hex(8),
@@ -121,7 +121,7 @@ class Retrieve(AnswerNode[StateT, list[Passage]], Generic[StateT]):
                 latency_s=time.perf_counter() - began,
                 passages=referring(json_text(selection.passages)),
                 kept=len(selection.passages),
-                found=selection.found,
+                found=selection.total,
                 left_out=selection.left_out,
             )
         )
@@ -131,10 +131,10 @@ class Retrieve(AnswerNode[StateT, list[Passage]], Generic[StateT]):
         who = f"Retrieval {self.name!r}: {self.retriever_name}"
         try:
             async with asyncio.timeout(self._timeout_s) as limit:
-                found = await self._found(query, config)
-            if isinstance(found, (str, bytes)) or not isinstance(found, Iterable):
-                raise TypeError(f"{type(found).__name__}; expected a list of LangChain Documents or texts")
-            return await in_thread(select_passages, found, self._k, self._max_chars)
+                results = await self._results(query, config)
+            if isinstance(results, (str, bytes)) or not isinstance(results, Iterable):
+                raise TypeError(f"{type(results).__name__}; expected a list of LangChain Documents or texts")
+            return await in_thread(select_passages, results, self._k, self._max_chars)
         except (GraphBubbleUp, StepgraphError):
             raise
         except TimeoutError as error:
@@ -153,14 +153,14 @@ class Retrieve(AnswerNode[StateT, list[Passage]], Generic[StateT]):
             f"{message} A resume asks again.", step=self.name, retriever=self.retriever_name
         )
 
-    async def _found(self, query: str, config: RunnableConfig | None) -> Any:
+    async def _results(self, query: str, config: RunnableConfig | None) -> Any:
         ask: Any = self._retriever
         if isinstance(ask, Runnable):
             return await ask.ainvoke(query, config)
         if inspect.iscoroutinefunction(ask):
             return await ask(query)
-        found = await in_thread(ask, query)
-        return await found if inspect.isawaitable(found) else found
+        results = await in_thread(ask, query)
+        return await results if inspect.isawaitable(results) else results
 
     def __repr__(self) -> str:
         return f"<retrieve {self.name} -> {self.writes}>"

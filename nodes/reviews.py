@@ -145,7 +145,7 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
                 f"Review {self.name!r} waits for a person, so the run must be kept until then: give it a "
                 "session, app.invoke(state, session.config(thread_id)), or compile it with a checkpointer."
             )
-        asked = {**self.question(state), "path": here.path}
+        question = {**self.question(state), "path": here.path}
         wait, late = None, False
         session = here.session
         if self.promise is not None and session is None:
@@ -153,17 +153,17 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
             raise InputError(f"{self.promise}, which only a session can keep: session.config(thread_id).")
         if self._deadline is not None and session is not None:
             wait = await self._deadline.begin("review", self.name, state, config, session)
-            asked["due"] = wait.until.isoformat()
+            question["due"] = wait.until.isoformat()
             if wait.status == "over":
                 return self._unanswered(wait)
             late = wait.status == "waiting" and session.now() >= wait.until
         if self._escalation is not None and session is not None and not late:
-            asked |= await self._escalation.ask(self.name, here, session)
+            question |= await self._escalation.ask(self.name, here, session)
         for number in count():
             if number:
-                asked["again"] = number
+                question["again"] = number
             try:
-                answer = interrupt(asked)
+                answer = interrupt(question)
             except GraphInterrupt:
                 if not late or wait is None or session is None:
                     raise
@@ -171,10 +171,10 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
                 await self._end_asking(here)
                 return self._unanswered(wait)
             try:
-                self._check_question(asked, number, here)
+                self._check_question(question, number, here)
                 verdict = self.read(answer)
             except InvalidVerdict as problem:
-                asked["problem"] = str(problem)
+                question["problem"] = str(problem)
                 continue
             if wait is not None and session is not None:
                 await end_wait(session.journal, wait, "over" if late else "answered", session.now())
@@ -188,7 +188,7 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
         if self._escalation is not None and here.session is not None:
             await self._escalation.end(self.name, here, here.session)
 
-    def _check_question(self, asked: Mapping[str, Any], number: int, here: RunContext) -> None:
+    def _check_question(self, question: Mapping[str, Any], number: int, here: RunContext) -> None:
         """Raise InvalidVerdict for an answer to what was asked by another version, about something else."""
         if here.session is None:
             return
@@ -197,7 +197,7 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
             for value in asked_by(here.session.journal, here.thread_id, here.task)
             if isinstance(value, Mapping) and value.get("kind") == REVIEW and value.get("again", 0) == number
         ]
-        if questions and any(questions[-1].get(part) != as_recorded(asked[part]) for part in TAKES):
+        if questions and any(questions[-1].get(part) != as_recorded(question[part]) for part in TAKES):
             raise InvalidVerdict("the answer was to what an earlier version asked. This is what it asks now.")
 
     def _unanswered(self, wait: WaitRecord) -> Verdict:
@@ -271,9 +271,9 @@ def _who(by: str, answer: ReviewAnswer) -> str:
     """Return who decided, on what."""
     user = answer.user.strip()
     beside = [f"system user {user}" if user and user != by else "", answer.seen.strip()]
-    told = "; ".join(filter(None, beside))
+    details = "; ".join(filter(None, beside))
     who = f"by {by}" if by else ""
-    return f"{who} ({told})".strip() if told else who
+    return f"{who} ({details})".strip() if details else who
 
 
 def choice_of(verdict: Verdict) -> str:

@@ -81,8 +81,8 @@ def become(limits: dict) -> None:  # type: ignore[type-arg]
 
 
 if __name__ == "__main__":
-    told = json.loads(sys.argv[1])
-    begin(told, sys.argv[2])
-    if "command" in told:
-        become(told)
+    setup = json.loads(sys.argv[1])
+    begin(setup, sys.argv[2])
+    if "command" in setup:
+        become(setup)
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -123,7 +123,7 @@ class _Job:
 
     files: bytes
     main: str
-    told: Mapping[str, Any] = field(default_factory=dict)
+    setup: Mapping[str, Any] = field(default_factory=dict)
     shown: tuple[str, ...] = ()
 
 
@@ -144,8 +144,8 @@ def _command_job(
     words = [*command]
     if words[0] in ("python", "python3"):
         words[:1] = [str(_python()), "-B"]
-    told = {"command": words, "paths": paths, "environment": dict(environment)}
-    return _Job(_packed(files), words[0], told, tuple(paths))
+    setup = {"command": words, "paths": paths, "environment": dict(environment)}
+    return _Job(_packed(files), words[0], setup, tuple(paths))
 
 
 def _packed(files: Mapping[str, ProjectFile]) -> bytes:
@@ -228,22 +228,22 @@ def _walls(
     own: str | None, shown: Sequence[str], limits: Limits, entry_fd: int, filter_fd: int | None
 ) -> list[str]:
     """Return what bwrap is told: no network, few files to see, and none but its own to write."""
-    told = ["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
-    told += ["--cap-drop", "ALL", "--uid", "65534", "--gid", "65534", "--clearenv"]
+    arguments = ["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
+    arguments += ["--cap-drop", "ALL", "--uid", "65534", "--gid", "65534", "--clearenv"]
     for place in SYSTEM:
         if Path(place).exists():
-            told += ["--ro-bind", place, place]
-    told += ["--dev", "/dev", "--proc", "/proc", "--size", str(limits.files_mb << 20), "--tmpfs", "/tmp"]  # noqa: S108
-    told += ["--size", "4096", "--tmpfs", "/dev/shm", "--remount-ro", "/dev", "--remount-ro", "/proc"]  # noqa: S108
+            arguments += ["--ro-bind", place, place]
+    arguments += ["--dev", "/dev", "--proc", "/proc", "--size", str(limits.files_mb << 20), "--tmpfs", "/tmp"]  # noqa: S108
+    arguments += ["--size", "4096", "--tmpfs", "/dev/shm", "--remount-ro", "/dev", "--remount-ro", "/proc"]  # noqa: S108
     as_root = os.geteuid() == 0
     if own is not None:
-        told += ["--ro-bind", SHOWN if as_root else own, own]
+        arguments += ["--ro-bind", SHOWN if as_root else own, own]
     for number, place in enumerate(shown):
-        told += ["--ro-bind", shown_at(number) if as_root else place, place]
-    told += ["--ro-bind-data", str(entry_fd), "/entry.py", "--chdir", "/tmp"]  # noqa: S108
+        arguments += ["--ro-bind", shown_at(number) if as_root else place, place]
+    arguments += ["--ro-bind-data", str(entry_fd), "/entry.py", "--chdir", "/tmp"]  # noqa: S108
     if filter_fd is not None:
-        told += ["--seccomp", str(filter_fd)]
-    return [*told, "--remount-ro", "/"]
+        arguments += ["--seccomp", str(filter_fd)]
+    return [*arguments, "--remount-ro", "/"]
 
 
 class _Started:
@@ -289,12 +289,12 @@ def _start(job: _Job, limits: Limits, bwrap: str | None) -> _Started:
         passing.callback(os.close, begins)
         os.set_blocking(begun, False)
         texts = passed(job.files)
-        told = {
+        setup = {
             **asdict(limits),
             "isolated": bwrap is not None,
             "begun_fd": begins,
             "files_fd": texts,
-            **job.told,
+            **job.setup,
         }
         python, machine = [str(_python()), "-I", "-S", "-B"], os.uname().machine
         own = bwrap and _own_folder()
@@ -302,13 +302,13 @@ def _start(job: _Job, limits: Limits, bwrap: str | None) -> _Started:
         folder, handed = "/", [begins, texts]
         if bwrap is None:
             folder = held.enter_context(tempfile.TemporaryDirectory(prefix="stepgraph-"))
-            command = [*python, str(ENTRY), json.dumps(told), job.main]
+            command = [*python, str(ENTRY), json.dumps(setup), job.main]
         else:
             entry, rules = passed(ENTRY.read_bytes()), filter_for(machine)
             denied = passed(rules) if rules else None
             walls = passed("\0".join(_walls(own, job.shown, limits, entry, denied)).encode())
             handed += [entry, walls, *([] if denied is None else [denied])]
-            command = [bwrap, "--args", str(walls), "--", *python, "/entry.py", json.dumps(told), job.main]
+            command = [bwrap, "--args", str(walls), "--", *python, "/entry.py", json.dumps(setup), job.main]
         plan = {
             "command": command, "isolated": bwrap is not None, "show": own,
             "show_also": [*job.shown, *libraries], "libraries": len(libraries),

@@ -148,7 +148,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         """Like `answer`, for a request of the caller's making."""
         context = self._site(config, partial(self._verdict, request))
         model = await self.bound_model(context.config)
-        asked = request.messages
+        messages = request.messages
         problems = ""
         replies: list[Reply] = []
         session = None if self.keeps_misfits else context.session
@@ -164,7 +164,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
             replies.append(reply)
             if journal is not None and reply.call_id and not reply.replayed:
                 journal.note_problem(context.thread_id, reply.call_id, problems)
-            again = asked_again(asked, request, replies, problems, model)
+            again = asked_again(messages, request, replies, problems, model)
             if again is None:
                 break
             request = again

@@ -129,12 +129,12 @@ class Tools(Node[Any]):
         approve: Sequence[str] = (),
         once: Sequence[str] | Mapping[str, Key] = (),
     ) -> None:
-        given = list(tools)
-        servers = [each for each in given if isinstance(each, MCPServer)]
+        all_tools = list(tools)
+        servers = [each for each in all_tools if isinstance(each, MCPServer)]
         check_servers(servers)
         self.servers = Servers(servers)
-        self.by_name = tools_by_name(each for each in given if not isinstance(each, MCPServer))
-        if not given:
+        self.by_name = tools_by_name(each for each in all_tools if not isinstance(each, MCPServer))
+        if not all_tools:
             raise DefinitionError("agent() needs at least one tool; without any, use the step as it is.")
         self._named = {
             "approve": [approve] if isinstance(approve, str) else list(approve),
@@ -186,12 +186,12 @@ class Tools(Node[Any]):
         call: ToolCall = input[CALL]
         served: ServerTool | None = input.get(TOOLBOX)
         if served is None:
-            made = _Call(self.by_name[call["name"]], self._node)
+            prepared = _Call(self.by_name[call["name"]], self._node)
         else:
             tool = self.servers.tool(served, config)
-            made = _Call(tool, _node_of([tool]), served, input.get("stepgraph_question", ""))
+            prepared = _Call(tool, _node_of([tool]), served, input.get("stepgraph_question", ""))
         decided: list[str] = []
-        content, outcome = await self._run(call, made, config or {}, decided)
+        content, outcome = await self._run(call, prepared, config or {}, decided)
         reason = "; ".join([_shown(call, served)[:MAX_REASON], *decided])
         record_decision(config, "tool", outcome, reason=reason)
         message = ToolMessage(
@@ -204,9 +204,9 @@ class Tools(Node[Any]):
         return {MESSAGES: [message]}
 
     async def _run(
-        self, call: ToolCall, made: _Call, config: RunnableConfig, decided: list[str]
+        self, call: ToolCall, prepared: _Call, config: RunnableConfig, decided: list[str]
     ) -> tuple[Content, Outcome]:
-        tool = made.tool
+        tool = prepared.tool
         if problem := problem_with(tool, call["args"]):
             return f"The call was not made: {problem} Fix the arguments and call again.", "refused"
         note = ""
@@ -223,7 +223,7 @@ class Tools(Node[Any]):
         if recorded is not None and not recorded.tools:
             return await self._as_recorded(recorded, call, config, note)
         try:
-            content = await self._content(made, call, config)
+            content = await self._content(prepared, call, config)
         except (GraphBubbleUp, *STOPPING):
             raise
         except EffectUnknown as error:
@@ -235,7 +235,7 @@ class Tools(Node[Any]):
         except Exception as error:
             timed_out = isinstance(error, TimedOut)
             reason = str(error) if timed_out else f"{type(error).__name__}: {error}"
-            open_end = f" {OPEN}" if self._is_once(made, config) else ""
+            open_end = f" {OPEN}" if self._is_once(prepared, config) else ""
             outcome: Outcome = "timed out" if timed_out else "failed"
             return f"{note}{tool.name} failed: {scrubbed(reason)}{open_end}", outcome
         return (note + content if isinstance(content, str) else content), "ran"
@@ -246,44 +246,46 @@ class Tools(Node[Any]):
         """Return what the call brought in the recorded run; one that is not on record is not made."""
         here = RunContext.of(config)
         arguments = json_text(call["args"])
-        found = await recorded.tool(here.path, call["name"], arguments)
-        if found is None:
+        result = await recorded.tool(here.path, call["name"], arguments)
+        if result is None:
             depart(here, "tool", call["name"], f"{call['name']}({arguments[:MAX_REASON]})")
-        content = note + found.content if isinstance(found.content, str) else found.content
-        return content, cast("Outcome", found.outcome)
+        content = note + result.content if isinstance(result.content, str) else result.content
+        return content, cast("Outcome", result.outcome)
 
-    async def _content(self, made: _Call, call: ToolCall, config: RunnableConfig) -> Content:
-        make = self._only_once if self._is_once(made, config) else self._in_time
-        if made.served is None:
-            return await make(made, call, config)
-        return await self.servers.in_turn(made.served, config, lambda: make(made, call, config))
+    async def _content(self, prepared: _Call, call: ToolCall, config: RunnableConfig) -> Content:
+        make = self._only_once if self._is_once(prepared, config) else self._in_time
+        if prepared.served is None:
+            return await make(prepared, call, config)
+        return await self.servers.in_turn(prepared.served, config, lambda: make(prepared, call, config))
 
-    def _is_once(self, made: _Call, config: RunnableConfig) -> bool:
+    def _is_once(self, prepared: _Call, config: RunnableConfig) -> bool:
         """Tell whether a call happens once; a server's tool does so by itself, in a session."""
-        if made.tool.name in self._once:
+        if prepared.tool.name in self._once:
             return True
-        return made.served is not None and made.served.once and RunContext.of(config).session is not None
+        return (
+            prepared.served is not None and prepared.served.once and RunContext.of(config).session is not None
+        )
 
-    async def _only_once(self, made: _Call, call: ToolCall, config: RunnableConfig) -> Content:
+    async def _only_once(self, prepared: _Call, call: ToolCall, config: RunnableConfig) -> Content:
         async def happen(_: Once) -> dict[str, Any]:
-            return {"result": await self._in_time(made, call, config)}
+            return {"result": await self._in_time(prepared, call, config)}
 
-        happen.__name__ = made.tool.name
-        own = self._once.get(made.tool.name)
+        happen.__name__ = prepared.tool.name
+        own = self._once.get(prepared.tool.name)
         # By itself, a server's tool does each call of the model once: the next in the same words is another.
-        by_call = made.served is not None and made.tool.name not in self._once
+        by_call = prepared.served is not None and prepared.tool.name not in self._once
         effect: Effect[Any] = Effect(
             happen,
             state=Once,
             key=(lambda once: own(once["arguments"])) if own else None,
             reads=("arguments", "call") if by_call else ("arguments",),
             undone=(ToolException, MadeAgain),
-            retry=made.served is not None and made.served.may_repeat,
-            may_ask=made.served is not None,
+            retry=prepared.served is not None and prepared.served.may_repeat,
+            may_ask=prepared.served is not None,
         )
         once: dict[str, Any] = {"arguments": call["args"]}
         if by_call:
-            once["call"] = f"{made.question} {call['id']}"
+            once["call"] = f"{prepared.question} {call['id']}"
             here, again = RunContext.of(config), count(2)
             # Not every server of models tells calls apart: the thread's next input may have the same ids.
             while here.session and (
@@ -291,15 +293,15 @@ class Tools(Node[Any]):
             ):
                 if not is_of_an_earlier_input(here.session.journal, earlier, here.thread_id):
                     break
-                once["call"] = f"{made.question} {call['id']} {next(again)}"
+                once["call"] = f"{prepared.question} {call['id']} {next(again)}"
         update = await effect.ainvoke(once, config)
         return cast("Content", update.get("result", "A person confirmed that this happened."))
 
-    async def _in_time(self, made: _Call, call: ToolCall, config: RunnableConfig) -> Content:
+    async def _in_time(self, prepared: _Call, call: ToolCall, config: RunnableConfig) -> Content:
         ledgers = RunContext.of(config).ledgers
         left = [seconds for ledger in ledgers if (seconds := ledger.seconds_left()) is not None]
         limit = max(0.0, min([self._timeout_s, *left]))
-        task = asyncio.ensure_future(_invoke(made.node, call, config))
+        task = asyncio.ensure_future(_invoke(prepared.node, call, config))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             finished, _ = await asyncio.wait({task}, timeout=None if math.isinf(limit) else limit)

@@ -52,12 +52,12 @@ class Wait(Node[StateT]):
         if wait.status != "waiting":
             return {}
         due = wait.until.isoformat()
-        asked: dict[str, Any] = {"kind": WAIT, "wait": self.name, "due": due, "path": here.path}
+        question: dict[str, Any] = {"kind": WAIT, "wait": self.name, "due": due, "path": here.path}
         early: str | None = None
         while session.now() < wait.until and early is None:
-            answer = interrupt(asked)
+            answer = interrupt(question)
             early = _early(answer)
-            asked["problem"] = (
+            question["problem"] = (
                 f"It is not time yet. To go on all the same, answer {NOW!r}, or "
                 f'{{"decision": {NOW!r}, "by": …, "reason": …}}.'
             )
@@ -70,10 +70,10 @@ class Wait(Node[StateT]):
 
 def _early(answer: Any) -> str | None:
     """Return who lets the run go on before its time, and why; None if the answer does not say so."""
-    told = answer if isinstance(answer, Mapping) else {"decision": answer}
-    if str(told.get("decision")).strip().lower() != NOW:
+    fields = answer if isinstance(answer, Mapping) else {"decision": answer}
+    if str(fields.get("decision")).strip().lower() != NOW:
         return None
-    by, reason = (str(told.get(name) or "").strip() for name in ("by", "reason"))
+    by, reason = (str(fields.get(name) or "").strip() for name in ("by", "reason"))
     return ": ".join(part for part in (by and f"by {by}", reason) if part)
 
 

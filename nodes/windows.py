@@ -113,9 +113,9 @@ class Window:
         text, most = transcript(gone), room // 2
         for start in range(0, len(text), most):
             known = f"Known so far: {before}\n\n" if before else ""
-            asked = f"{known}{text[start : start + most]}\n\n{SUM_UP}"
+            prompt = f"{known}{text[start : start + most]}\n\n{SUM_UP}"
             request = Request(
-                messages=({"role": "user", "content": asked},),
+                messages=({"role": "user", "content": prompt},),
                 temperature=0.0,
                 max_tokens=room // ANSWER_SHARE,
             )

@@ -67,9 +67,9 @@ def fit_key(key: str, where: str) -> str:
     key = key.strip().removeprefix("\ufeff").strip()
     bad = sorted({character for character in key if not "!" <= character <= "~"})
     if bad or not key:
-        found = ", ".join(f"U+{ord(character):04X}" for character in bad) or "nothing but blanks"
+        codes = ", ".join(f"U+{ord(character):04X}" for character in bad) or "nothing but blanks"
         raise SettingsError(
-            f"{where} is malformed: a key has only visible ASCII characters, and this one has {found}. Copy "
+            f"{where} is malformed: a key has only visible ASCII characters, and this one has {codes}. Copy "
             "it again, without quotes and on one line."
         )
     remember(key)

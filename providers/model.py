@@ -41,8 +41,10 @@ def with_order(messages: tuple[Message, ...], order: str, *, behind: bool = Fals
         place = users[-1] if users else None
     if place is None:
         return ({"role": "system", "content": order}, *messages)
-    said = messages[place]["content"]
-    content = f"{said}\n\n{order}" if isinstance(said, str) else [*said, {"type": "text", "text": order}]
+    system = messages[place]["content"]
+    content = (
+        f"{system}\n\n{order}" if isinstance(system, str) else [*system, {"type": "text", "text": order}]
+    )
     return (*messages[:place], {**messages[place], "content": content}, *messages[place + 1 :])
 
 

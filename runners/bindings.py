@@ -50,10 +50,10 @@ def known_models(models: Mapping[str, str], whose: str) -> dict[str, str]:
 
     A record may come from anywhere. It chooses neither who is asked nor where a key is sent.
     """
-    for given in _unknown(models):
+    for model in _unknown(models):
         raise InputError(
-            f"{whose} names the model {given!r}, which is bound neither in {FILE_NAME} nor in the "
-            f"environment. If you want it, name it yourself: --model {shlex.quote(given)}; for the "
+            f"{whose} names the model {model!r}, which is bound neither in {FILE_NAME} nor in the "
+            f"environment. If you want it, name it yourself: --model {shlex.quote(model)}; for the "
             "settings' own: --model default, or another role that is bound."
         )
     return dict(models)
@@ -61,7 +61,7 @@ def known_models(models: Mapping[str, str], whose: str) -> dict[str, str]:
 
 def model_options(models: Mapping[str, str]) -> str:
     """Return the options that a command must repeat to go on with these models, see `known_models`."""
-    return "".join(f" --model {shlex.quote(given)}" for given in _unknown(models))
+    return "".join(f" --model {shlex.quote(model)}" for model in _unknown(models))
 
 
 def _unknown(models: Mapping[str, str]) -> Iterator[str]:
@@ -83,13 +83,15 @@ def check_roles(roles: Iterable[str], graph: Compiled) -> None:
     if not roles:
         return
     steps = [asks.step for asks in asks_in(cost_of(graph))]
-    seen = {(step.role or DEFAULT_ROLE).lower() for step in steps if getattr(step, "own_model", None) is None}
-    known = {*seen, *bound_roles(), DEFAULT_ROLE, EVERY_ROLE}
+    in_use = {
+        (step.role or DEFAULT_ROLE).lower() for step in steps if getattr(step, "own_model", None) is None
+    }
+    known = {*in_use, *bound_roles(), DEFAULT_ROLE, EVERY_ROLE}
     for role in roles:
-        if role.lower() not in known and difflib.get_close_matches(role.lower(), seen, n=1, cutoff=0.75):
+        if role.lower() not in known and difflib.get_close_matches(role.lower(), in_use, n=1, cutoff=0.75):
             raise InputError(
                 f"--model {role}=…: no step of {graph.get_name()!r} has the role {role!r}. "
-                f"{did_you_mean(role.lower(), seen)} A role that only functions and tools use is bound in "
+                f"{did_you_mean(role.lower(), in_use)} A role that only functions and tools use is bound in "
                 f"{FILE_NAME} instead."
             )
 
@@ -111,19 +113,19 @@ def answering_models(graph: Compiled, session: Session) -> dict[str, list[str]]:
 
     A role that nothing binds, or whose model cannot be made, has none.
     """
-    found: dict[str, list[str]] = {}
+    by_role: dict[str, list[str]] = {}
     for role, find in _steps_models(graph, {SESSION_KEY: session}):
         with suppress(SettingsError):
-            found[role or DEFAULT_ROLE] = [member.identity for member in find(role).members]
-    return found
+            by_role[role or DEFAULT_ROLE] = [member.identity for member in find(role).members]
+    return by_role
 
 
 def _steps_models(
     graph: Compiled, fields: Mapping[str, Any] | None = None
 ) -> Iterator[tuple[str | None, Callable[[str | None], ModelStack]]]:
     """Yield the role of each step without a model of its own, and what finds the role's model there."""
-    given = {**fields_in(graph.config or {}), **(fields or {})}
+    values = {**fields_in(graph.config or {}), **(fields or {})}
     for asks in asks_in(cost_of(graph)):
         if getattr(asks.step, "own_model", None) is None and hasattr(asks.step, "role"):
-            run = RunContext({**given, MODELS_KEY: asks.models})
+            run = RunContext({**values, MODELS_KEY: asks.models})
             yield asks.step.role, partial(find_model, run=run)

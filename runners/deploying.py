@@ -115,8 +115,8 @@ class DeployCheck:
             )
             return replace(known, verdict="must finish", because=why, to_do=_advice(known))
         tries = [rehearse(staged, thread, level, task) for level in standing.levels for task in level.open]
-        lost = tuple(told for tried in tries for told in tried.lost)
-        why = tuple(told for tried in tries for told in tried.why)
+        lost = tuple(line for tried in tries for line in tried.lost)
+        why = tuple(line for tried in tries for line in tried.why)
         if lost:
             return replace(known, verdict="must finish", because=lost, to_do=_advice(known))
         repaid: Sequence[Row] = [call for tried in tries for call in tried.repaid]
@@ -151,9 +151,9 @@ class DeployCheck:
         return "somebody to go on with it" if thread.status != "failed" else "another try"
 
 
-def _question(asked: Any, path: str) -> str:
-    kind = "a time" if is_wait(asked) else "an answer"
-    due = due_of(asked)
+def _question(question: Any, path: str) -> str:
+    kind = "a time" if is_wait(question) else "an answer"
+    due = due_of(question)
     until = f", until {due.isoformat(timespec='minutes')}" if due else ""
     return f"{kind} at {path!r}{until}"
 

@@ -35,8 +35,8 @@ def plain_options(options: JobOptions) -> dict[str, Any]:
     plain: dict[str, Any] = {name: value for name, value in options.items() if value not in (None, False)}
     budget = options.get("budget")
     if budget is not None:
-        given = (budget,) if isinstance(budget, Budget) else budget
-        plain["budget"] = [each.values() for each in given]
+        budgets = (budget,) if isinstance(budget, Budget) else budget
+        plain["budget"] = [each.values() for each in budgets]
     try:
         return json.loads(json.dumps(plain))  # type: ignore[no-any-return]
     except TypeError as error:

@@ -83,7 +83,7 @@ class WorkerMetrics:
         for status, number in count_statuses(self._session.journal).items():
             threads.add_metric([status], number)
         yield threads
-        left = GaugeMetricFamily(
+        gauge = GaugeMetricFamily(
             "stepgraph_budget_left",
             "What shared budgets have left: calls, tokens or usd.",
             labels=["scope", "per", "resource"],
@@ -99,8 +99,8 @@ class WorkerMetrics:
             for resource, amount in account.left.items()
         ]
         for _, account, resource, amount in sorted(limits, key=lambda limit: limit[0])[:MOST_BUDGETS]:
-            left.add_metric([account.scope, account.per or "ever", resource], amount)
-        yield left
+            gauge.add_metric([account.scope, account.per or "ever", resource], amount)
+        yield gauge
 
 
 @contextmanager

@@ -27,19 +27,19 @@ def load_served(references: Iterable[str | Mapping[str, Loaded]]) -> dict[str, L
     Further versions of one stand under name@version. Raises InputError where two have one name.
     """
     served: dict[str, Loaded] = {}
-    for given in references:
-        if not isinstance(given, str):  # loaded already
-            served.update(given)
+    for entry in references:
+        if not isinstance(entry, str):  # loaded already
+            served.update(entry)
             continue
-        own, sign, reference = given.partition("=")
-        loaded = load_graph(reference if sign else given)
+        own, sign, reference = entry.partition("=")
+        loaded = load_graph(reference if sign else entry)
         name = own if sign else graph_name(loaded.reference)
         version = version_of(loaded.graph)
         if name in served and version is not None and version != version_of(served[name].graph):
             name = f"{name}@{version}"  # new threads are begun with the one that is named first
         if name in served:
             raise InputError(
-                f"Two graphs have the name {name!r}. Give one of them another one: other={given}; and submit "
+                f"Two graphs have the name {name!r}. Give one of them another one: other={entry}; and submit "
                 "its jobs under it."
             )
         served[name] = loaded

@@ -106,12 +106,12 @@ def rehearse(session: Session, thread_id: str, level: Level, task: PregelExecuta
     token = rehearsing.set(True)
     try:
         run_sync(bound.ainvoke(task.input, task.config))
-    except WouldAsk as asked:
+    except WouldAsk as error:
         session.journal.flush()
         left = [
             call for call in _answered(session, thread_id, here) if call["replays"] == _before(calls, call)
         ]
-        return Rehearsed(repaid=tuple(left), why=(_difference(asked, left, path),))
+        return Rehearsed(repaid=tuple(left), why=(_difference(error, left, path),))
     except UnboundRole as problem:
         return Rehearsed(
             unknown=calls, why=(f"{problem} So it cannot be told whether {path!r} asks the same",)
@@ -124,10 +124,10 @@ def rehearse(session: Session, thread_id: str, level: Level, task: PregelExecuta
 
 
 def _answered(session: Session, thread_id: str, task: str) -> tuple[Row, ...]:
-    found = read_calls(session.journal, thread_id)
+    calls = read_calls(session.journal, thread_id)
     return tuple(
         row
-        for row in found
+        for row in calls
         if row["status"] == "answered" and (row["task"] == task or row["task"].startswith(f"{task}|"))
     )
 
@@ -136,11 +136,11 @@ def _before(calls: tuple[Row, ...], call: Row) -> int:
     return next((int(row["replays"]) for row in calls if row["id"] == call["id"]), 0)
 
 
-def _difference(asked: WouldAsk, left: list[Row], path: str) -> str:
+def _difference(error: WouldAsk, left: list[Row], path: str) -> str:
     models = {row["model_asked"] for row in left}
-    if left and asked.model not in models:
-        return f"node {path!r} asks {asked.model}, and had its answer of {', '.join(sorted(models))}"
-    if any(prompt_of(row["messages"], row["params"]) == asked.prompt for row in left):
+    if left and error.model not in models:
+        return f"node {path!r} asks {error.model}, and had its answer of {', '.join(sorted(models))}"
+    if any(prompt_of(row["messages"], row["params"]) == error.prompt for row in left):
         return f"node {path!r} asks the same of a model with other settings"
     return f"the prompt of node {path!r} is another one than was answered"
 

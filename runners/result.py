@@ -65,8 +65,8 @@ class RunResult(Generic[ValueT]):
 
         Raises InputError where the values make none, such as those of a thread that waits to begin.
         """
-        made: ValueT = state_of_values(self.state_type, self.values)
-        return made
+        value: ValueT = state_of_values(self.state_type, self.values)
+        return value
 
     @property
     def limit(self) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -19,7 +19,6 @@ from ..nodes.ends import ENDED
 from ..state.budget import Budgets, Ledger, limiting_supersteps
 from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
-from ..state.journal.sums import cached_tokens
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
 from ..state.session.foreign_calls import handlers_of
@@ -95,10 +94,10 @@ async def astream_run(
     run: close the stream then (`contextlib.aclosing`); the thread goes on later.
     """
     run = await _Run.begin(graph, session, thread_id, options)
-    given = await run.input(state)
+    run_input = await run.input(state)
     modes = [stream_mode] if isinstance(stream_mode, str) else list(stream_mode)
     parts: Any = graph.astream(
-        cast("Any", given),
+        cast("Any", run_input),
         with_checked_input(run.config),
         stream_mode=modes,
         subgraphs=subgraphs,
@@ -226,17 +225,17 @@ class _Run(Generic[OutputT]):
         ledgers = (*options.get("ledgers", ()), *RunContext.of(config).ledgers)
         return cls(graph, session, thread, with_ledgers(config, *ledgers))
 
-    async def input(self, given: Any) -> Any:
+    async def input(self, state: Any) -> Any:
         """Return what LangGraph is given. Raises InputError for what is no input, or answers nothing."""
-        check_input(self.graph.builder.input_schema, given)
+        check_input(self.graph.builder.input_schema, state)
         with told_of_changes(self.graph, self.config):
-            given = await acheck_answer(self.graph, given, self.config, ours=True)
-            return await adelivered(self.graph, given, self.config)
+            state = await acheck_answer(self.graph, state, self.config, ours=True)
+            return await adelivered(self.graph, state, self.config)
 
-    async def finish(self, given: Any) -> RunResult[OutputT]:
+    async def finish(self, run_input: Any) -> RunResult[OutputT]:
         """Run to the end, or to where the run stops."""
         try:
-            output: Any = await self.graph.ainvoke(given, with_checked_input(self.config))
+            output: Any = await self.graph.ainvoke(run_input, with_checked_input(self.config))
         except GraphRecursionError:
             result = await self.out_of_supersteps()
             if result is None:
@@ -246,14 +245,13 @@ class _Run(Generic[OutputT]):
 
     async def ended(self, output: dict[str, Any], waiting: Sequence[Interrupt]) -> RunResult[OutputT]:
         """Return the result of a run that has stopped by itself."""
-        await self.session.journal.until_free()
         limit = budget_end_in(waiting)
         if waiting:
             return await self.stopped("partial" if limit else "interrupted", None, waiting, limit)
         breakpoints = self.graph.interrupt_before_nodes or self.graph.interrupt_after_nodes
         if breakpoints and (await self.graph.aget_state(for_reading(self.config))).tasks:
             self.session.journal.end_run(self.thread, "interrupted")
-            return self.result("interrupted", output)
+            return await self.result("interrupted", output)
         return await self.done(output)
 
     async def done(self, values: dict[str, Any]) -> RunResult[OutputT]:
@@ -261,7 +259,7 @@ class _Run(Generic[OutputT]):
         early: str | None = None
         if getattr(self.graph.builder, "ending", None):
             early = (await self.graph.aget_state(for_reading(self.config))).values.get(ENDED)
-        return self.result("done", values, ended_early=early)
+        return await self.result("done", values, ended_early=early)
 
     async def out_of_supersteps(self) -> RunResult[OutputT] | None:
         """Return the result of a run whose supersteps ended; None if no budget has any."""
@@ -282,7 +280,7 @@ class _Run(Generic[OutputT]):
         if snapshot is None:
             snapshot = await self.graph.aget_state(for_reading(self.config), subgraphs=True)
         values, unmerged = await _so_far(self.graph, self.session, self.thread, snapshot)
-        return self.result(
+        return await self.result(
             status,
             values,
             missing=() if limit is None else tuple(dict.fromkeys(missing(snapshot))),
@@ -296,11 +294,9 @@ class _Run(Generic[OutputT]):
         shown = self.graph.output_channels
         return {name: snapshot.values[name] for name in shown if name in snapshot.values}
 
-    def result(self, status: RunStatus, values: dict[str, Any], **more: Any) -> RunResult[OutputT]:
-        read = cached_tokens(self.session.journal.query, self.thread)
-        spent = replace(self.session.spent(self.thread), cached_tokens=read)
+    async def result(self, status: RunStatus, values: dict[str, Any], **more: Any) -> RunResult[OutputT]:
+        spent, cut = await self.session.journal.spent_and_cut(self.thread)
         state = self.graph.builder.output_schema
-        cut = tuple(self.session.journal.cut_answers(self.thread))
         return RunResult(self.thread, status, values, spent, cut=cut, state_type=state, **more)
 
 
@@ -315,8 +311,8 @@ def _superstep_end(config: RunnableConfig) -> BudgetEnd | None:
 
 def budget_end_in(waiting: Sequence[Interrupt]) -> BudgetEnd | None:
     ended = budget_end(waiting)
-    told = ("message", "limit", "scope", "is_shared", "per", "ends_at")
-    return None if ended is None else BudgetEnd(**{name: ended[name] for name in told if name in ended})
+    fields = ("message", "limit", "scope", "is_shared", "per", "ends_at")
+    return None if ended is None else BudgetEnd(**{name: ended[name] for name in fields if name in ended})
 
 
 async def aread_values(graph: Graph, session: Session, thread_id: str) -> dict[str, Any]:

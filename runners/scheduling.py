@@ -52,10 +52,10 @@ class ScheduleHandle:
 
     async def arecord(self) -> ScheduleRecord:
         """Return what is on record: its graph, when it begins one, and when the next and last time are."""
-        found = await in_thread(find_schedule, self._session.journal, self.name)
-        if found is None:
+        record = await in_thread(find_schedule, self._session.journal, self.name)
+        if record is None:
             raise _unknown(self.name)
-        return found
+        return record
 
     async def apause(self) -> None:
         """Begin no more jobs, until it is to go on."""

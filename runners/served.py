@@ -23,7 +23,7 @@ class Served:
         )
 
     @property
-    def told(self) -> list[tuple[str, str]]:
+    def keys(self) -> list[tuple[str, str]]:
         """Each graph with each version; that of new threads, and of those without one, is ""."""
         begun = [(name, version) for name, _, version in (each.partition("@") for each in self.versions)]
         return [*((name, "") for name in self.names if self.begins), *begun]

@@ -49,14 +49,14 @@ class JobSpreader:
 
     async def find(self, task: str) -> Sequence[PartOutcome]:
         """Return the parts of a node execution, with their results where all of them are over."""
-        found = await in_thread(parts_of, self._journal, self._record.thread_id, task)
-        plain = [PartOutcome(part.thread_id, part.status, part.is_told) for part in found]
+        parts = await in_thread(parts_of, self._journal, self._record.thread_id, task)
+        plain = [PartOutcome(part.thread_id, part.status, part.is_told) for part in parts]
         if not all(part.is_over for part in plain):
-            for part in found:
+            for part in parts:
                 if part.status == "queued":  # whoever was to tell the engine may have died
                     await self._submit(Job(self._record.graph, part.thread_id))
             return plain
-        return [await self._outcome(part) for part in found]
+        return [await self._outcome(part) for part in parts]
 
     async def _outcome(self, part: PartStanding) -> PartOutcome:
         graph = self._plans[int(part.place)].graph
@@ -66,9 +66,9 @@ class JobSpreader:
         ]
         outcome = PartOutcome(part.thread_id, part.status, part.is_told, results)
         if part.status == "failed":
-            told = await in_thread(find_thread, self._journal, part.thread_id)
+            thread = await in_thread(find_thread, self._journal, part.thread_id)
             problem = RunFailed(
-                f"A part of the fan-out failed, the thread {part.thread_id!r}: {told.error or part.kind}",
+                f"A part of the fan-out failed, the thread {part.thread_id!r}: {thread.error or part.kind}",
                 thread_id=part.thread_id,
                 kind=part.kind or "an error",
             )
@@ -87,13 +87,13 @@ class JobSpreader:
         if place is None:
             return False
         try:
-            kept = [_SERIALIZER.dumps_typed(chunk)[1] for chunk in chunks(items, plan.parts)]
+            contents = [_SERIALIZER.dumps_typed(chunk)[1] for chunk in chunks(items, plan.parts)]
         except StepgraphError as error:
             raise InputError(f"Items that workers share are kept in the database: {error}") from None
         options = await in_thread(self._options, task)
         parent, digest = self._record.thread_id, hashlib.sha256(task.encode()).hexdigest()[:8]
         parts, first = [], 0
-        for number, (chunk, content) in enumerate(zip(chunks(items, plan.parts), kept, strict=True)):
+        for number, (chunk, content) in enumerate(zip(chunks(items, plan.parts), contents, strict=True)):
             thread = f"{parent}.{digest}.{number}"
             part = PartRecord(thread, parent, task, str(place), first, content)
             job = JobRecord(thread, self._record.graph, 0, {}, options=options, engine=self._record.engine)
@@ -108,11 +108,11 @@ class JobSpreader:
         """Return the options of parts: those of the run, and what its own budget has left for all."""
         thread = self._record.thread_id
         options = {name: value for name, value in self._record.options.items() if name != "restart"}
-        given = [each for each in options.pop("budget", None) or () if each.get("scope")]
+        shared = [each for each in options.pop("budget", None) or () if each.get("scope")]
         own = self._session.budget_of(thread)
         if own is not None and not own.lifts:
-            given += self._left(own, task)
-        return {**options, "budget": given} if given else options
+            shared += self._left(own, task)
+        return {**options, "budget": shared} if shared else options
 
     def _left(self, own: Budget, task: str) -> list[dict[str, Any]]:
         thread, budgets = self._record.thread_id, []
@@ -146,8 +146,8 @@ class JobSpreader:
     async def go_on(self, parts: Sequence[PartOutcome]) -> None:
         """Have parts that have stopped go on, with what the run's budget has left."""
         for part in parts:
-            found = await in_thread(find_part, self._journal, part.thread)
-            options = await in_thread(self._options, "" if found is None else found.task)
+            standing = await in_thread(find_part, self._journal, part.thread)
+            options = await in_thread(self._options, "" if standing is None else standing.task)
             await in_thread(begin_again, self._journal, part.thread)
             await in_thread(wake_job, self._journal, part.thread, options)
             await self._submit(Job(self._record.graph, part.thread))

@@ -57,7 +57,7 @@ class RunHandle:
         self._engine = engine
         self._reference = reference
         self._job = Job(graph, thread_id)
-        self._told: set[str] = set()  # the calls whose answers were streamed
+        self._streamed: set[str] = set()  # the calls whose answers were streamed
 
     def __repr__(self) -> str:
         return f"RunHandle({self.thread_id!r}, {self.graph!r}, on {self._engine.name!r})"
@@ -83,8 +83,8 @@ class RunHandle:
         Raises InputError for an answer to nothing that waits, or one that its review could not take, and
         AnswerTooLate after a deadline.
         """
-        given = answers if answers is not None else answer
-        ids = await put_answers(self._session, self.thread_id, given, by_id=answers is not None)
+        value = answers if answers is not None else answer
+        ids = await put_answers(self._session, self.thread_id, value, by_id=answers is not None)
         await self._engine.answer(self._job, ids)
 
     async def aresume(self, **options: Unpack[JobOptions]) -> None:
@@ -117,8 +117,8 @@ class RunHandle:
         caller stops listening. Raises RunFailed if the run failed.
         """
         modes = [stream_mode] if isinstance(stream_mode, str) else stream_mode
-        told = heard(self._session, self.thread_id, self._told, modes=modes, subgraphs=subgraphs)
-        async with aclosing(told) as parts:
+        stream = heard(self._session, self.thread_id, self._streamed, modes=modes, subgraphs=subgraphs)
+        async with aclosing(stream) as parts:
             async for part in parts:
                 yield part
         yield await self.aresult()
@@ -136,10 +136,10 @@ class RunHandle:
         return record
 
     def _failure(self, record: JobRecord) -> RunFailed:
-        told = find_thread(self._session.journal, self.thread_id).error
+        problem = find_thread(self._session.journal, self.thread_id).error
         kind = record.kind or "an error"
         return RunFailed(
-            f"The run of {self.thread_id!r} failed: {told or kind}\nWhat was paid for is on record: "
+            f"The run of {self.thread_id!r} failed: {problem or kind}\nWhat was paid for is on record: "
             f"`stepgraph show {self.thread_id}`; resume() goes on with it.",
             thread_id=self.thread_id,
             kind=kind,
@@ -165,10 +165,10 @@ class RunHandle:
             saved = checkpoints.get_tuple(checkpoint_at(self.thread_id))
         tasks = {} if saved is None else read_task_statuses(saved.pending_writes or [])
         limit = budget_end_in([item for task in tasks.values() for item in task.pending_interrupts])
-        asked = read_waiting(self._session, self.thread_id)
+        questions = read_waiting(self._session, self.thread_id)
         stands = find_thread(self._session.journal, self.thread_id).status
-        status: RunStatus = "done" if stands == "done" else "interrupted" if asked else "partial"
-        waiting = tuple(Interrupt(item.value, id=item.id) for item in asked)
+        status: RunStatus = "done" if stands == "done" else "interrupted" if questions else "partial"
+        waiting = tuple(Interrupt(item.value, id=item.id) for item in questions)
         spent = self._session.spent(self.thread_id)
         return RunResult(self.thread_id, status, values, spent, budget_end=limit, waiting=waiting)
 

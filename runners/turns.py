@@ -42,7 +42,7 @@ from ..state.journal.jobs import (
     last_trace,
     pin_job,
 )
-from ..state.journal.parts import PartRecord, find_part, has_parts
+from ..state.journal.parts import find_part, has_parts
 from ..state.journal.records import Description
 from ..state.names import HALT_KEY, MODELS_KEY, SPREAD_KEY
 from ..state.run_context import RunContext, for_reading
@@ -149,22 +149,27 @@ class Turn:
 
         The `token` grows with every turn that the engine gives: one that comes too late does nothing.
         """
-        begun = await in_thread(self._begun, job, token)
-        return begun if isinstance(begun, Outcome) else await self.take(begun, beat)
+        record = await begin_turn(
+            self.session.journal,
+            job.thread,
+            self.owner,
+            token,
+            self.served.names,
+            versions=self.served.versions,
+            begins=self.served.begins,
+        )
+        if record is None:
+            return await in_thread(self._unbegun, job)
+        return await self.take(record, beat)
 
-    def _begun(self, job: Job, token: int) -> JobRecord | Outcome:
-        """Begin a turn on record; where it cannot, return how that ended."""
-        journal = self.session.journal
-        known = find_job(journal, job.thread)
-        version = None if known is None else known.version
-        if self.served.find(job.graph, version) is None:  # another worker of the queue may serve it
-            told = "" if version is None else f" in version {version!r}"
-            LOGGER.warning("%s: the graph %r is not served here%s", job.thread, job.graph, told)
+    def _unbegun(self, job: Job) -> Outcome:
+        """Return how a turn ended that could not begin."""
+        record = find_job(self.session.journal, job.thread)
+        graph, version = (job.graph, None) if record is None else (record.graph, record.version)
+        if self.served.find(graph, version) is None:  # another worker of the queue may serve it
+            in_version = "" if version is None else f" in version {version!r}"
+            LOGGER.warning("%s: the graph %r is not served here%s", job.thread, graph, in_version)
             return Outcome("failed", kind="NotServed", retryable=True, after_s=NOT_SERVED_WAIT_S)
-        record = begin_turn(journal, job.thread, self.owner, token)
-        if record is not None:
-            return record
-        record = find_job(journal, job.thread)
         if record is None:
             return Outcome("failed", kind="NoJob")
         if record.status in ("done", "partial", "failed", "canceled"):
@@ -188,7 +193,7 @@ class Turn:
             return await asyncio.shield(running.outcome)
 
     async def _whole(self, running: _Running) -> Outcome:
-        record, halt = running.record, running.halt
+        record, halt, journal = running.record, running.halt, self.session.journal
         if record.stop:
             halt.ask(CANCELED)
         if self.is_draining:
@@ -196,9 +201,11 @@ class Turn:
         try:
             if record.former not in (None, self.owner):  # it died, or stood still: if it wakes, too late
                 await in_thread(self.session.claims.end, record.thread_id)
+            if record.former is not None:  # until now it may have begun what its turn was for
+                record = replace(record, begun=await in_thread(last_trace, journal, record.thread_id))
             outcome = await self._outcome(await self._pinned(record), halt)
             if outcome.kind in UNCHANGED:
-                await in_thread(pin_job, self.session.journal, running.record, record.version)
+                await in_thread(pin_job, journal, running.record, record.version)
             running.is_ending = True
             return await self._settle(running.record, outcome)
         finally:
@@ -251,47 +258,46 @@ class Turn:
         loaded = self.served.find(record.graph, record.version)
         if loaded is None:
             raise InputError(f"The graph {record.graph!r} is not served here in version {record.version!r}.")
-        graph, state = loaded.graph, None
-        part, begun = await in_thread(self._known, record.thread_id)
-        if part is not None:
-            graph, state = part_of(loaded.graph, part)
+        graph, state, is_part = loaded.graph, None, False
+        if record.is_part:
+            part = await in_thread(find_part, self.session.journal, record.thread_id)
+            if part is not None:
+                graph, state = part_of(loaded.graph, part)
+                is_part = True
         description = Description(loaded.reference, self._models, record.input)
         stream = await self._broadcast.begin(record)
         try:
             options = _options(record, description, halt, stream.tap)
             spreader = JobSpreader(self.session, record, graph, self.submit)
-            models = {} if part is None else {MODELS_KEY: RunContext.of(loaded.graph.config).models}
+            models = {MODELS_KEY: RunContext.of(loaded.graph.config).models} if is_part else {}
             options["extra"] = {**options["extra"], **models, SPREAD_KEY: spreader}
-            return await self._heard(record, graph, state, begun, options)
+            return await self._heard(record, graph, state, options)
         finally:
             await self._broadcast.end(stream)
 
-    def _known(self, thread: str) -> tuple[PartRecord | None, int]:
-        """Return what a thread is a part of, and the number of its latest input that was begun."""
-        journal = self.session.journal
-        return find_part(journal, thread), last_trace(journal, thread)
-
     async def _heard(
-        self, record: JobRecord, graph: Compiled, given: Any, begun: int, options: RunOptions
+        self, record: JobRecord, graph: Compiled, part_input: Any, options: RunOptions
     ) -> RunResult:
-        """Begin or go on with a thread; a part is `given` its input, which is no plain data."""
+        """Begin or go on with a thread; `part_input` is that of a part, which is no plain data."""
         session, thread = self.session, record.thread_id
-        if begun < record.trace:
-            state = given or parse_input(graph.builder.input_schema, record.input)
-            if begun >= 0:  # the next thing that is said on a thread; what it knows stays
+        if record.begun < record.trace:
+            state = part_input or parse_input(graph.builder.input_schema, record.input)
+            if record.begun >= 0:  # the next thing that is said on a thread; what it knows stays
                 state = {name: value for name, value in values_of(state).items() if name in record.input}
             return await arun(graph, state, session, thread, **options)
-        came = await in_thread(given_answers, session.journal, thread)
+        new_answers = await in_thread(given_answers, session.journal, thread)
         answers: dict[str, Any] = {}
-        if came:
+        if new_answers:
             snapshot = await graph.aget_state(for_reading(session.config(thread)), subgraphs=True)
             waiting = {item.id for item in unanswered(session, thread, snapshot.interrupts)}
-            answers = {name: answer for name, answer in came.items() if name in waiting}
+            answers = {name: answer for name, answer in new_answers.items() if name in waiting}
         try:
-            result = await aresume(graph, session, thread, state=given, answers=answers or None, **options)
+            result = await aresume(
+                graph, session, thread, state=part_input, answers=answers or None, **options
+            )
         except AnswerTooLate:
-            result = await aresume(graph, session, thread, state=given, **options)
-        await in_thread(drop_answers, session.journal, thread, came)
+            result = await aresume(graph, session, thread, state=part_input, **options)
+        await in_thread(drop_answers, session.journal, thread, new_answers)
         return result
 
     def _ended(self, result: RunResult) -> Outcome:
@@ -302,33 +308,41 @@ class Turn:
             result.status,
             waiting=tuple(item.id for item in result.waiting),
             due_at=min(dues).timestamp() if dues else None,
+            usd=result.spent.known_usd,
+            calls=result.spent.calls,
         )
 
     def _halted(self, record: JobRecord, halt: Halt) -> Outcome:
         return Outcome("canceled" if record.stop or halt.reason == CANCELED else "handed_over")
 
     async def _failed(self, record: JobRecord, error: Exception) -> Outcome:
-        told = self.session.journal.mask.text(f"{type(error).__name__}: {error}")
-        LOGGER.warning("%s: %s", record.thread_id, told)
+        message = self.session.journal.mask.text(f"{type(error).__name__}: {error}")
+        LOGGER.warning("%s: %s", record.thread_id, message)
         again = is_retryable(error) and record.attempts < MAX_ATTEMPTS
         wait_s = min(MOST_WAIT_S, FIRST_WAIT_S * 2 ** min(record.attempts - 1, 10))
         if isinstance(error, ThreadBusy):  # its worker may have died just now: its claim ends soon
             again, wait_s = True, FIRST_WAIT_S
         if not again:
-            await in_thread(fail_unbegun, self.session.journal, record.thread_id, told)
+            await in_thread(fail_unbegun, self.session.journal, record.thread_id, message)
         kind = type(error).__name__
         return Outcome("failed", kind=kind, retryable=again, after_s=wait_s if again else 0.0)
 
     async def _settle(self, record: JobRecord, outcome: Outcome) -> Outcome:
         """Record how a turn ended, and return that with what its thread has cost."""
-        outcome, waits = await in_thread(self._settled, record, outcome)
-        if waits is not None:
-            await self.submit(waits)
+        outcome = await self._put(record, outcome)
+        is_over = outcome.status in ("done", "partial", "failed", "canceled") and not outcome.retryable
+        if is_over and record.is_part:
+            waits = await in_thread(parent_to_wake, self.session.journal, record.thread_id)
+            if waits is not None:
+                await self.submit(waits)
+        if outcome.usd is None:
+            spent = await in_thread(self.session.spent, record.thread_id)
+            outcome = replace(outcome, usd=spent.known_usd, calls=spent.calls)
         LOGGER.info("%s: %s", record.thread_id, outcome.status.replace("_", " "))
         return outcome
 
-    def _settled(self, record: JobRecord, outcome: Outcome) -> tuple[Outcome, Job | None]:
-        """Like `_settle`; tell as well which job goes on now, with what this one has brought."""
+    async def _put(self, record: JobRecord, outcome: Outcome) -> Outcome:
+        """Put on record how a turn ended, and return how the job stands then."""
         journal = self.session.journal
         status: JobStatus
         after_s: float | None = None
@@ -345,7 +359,7 @@ class Turn:
             status = "waiting"
         else:
             status = outcome.status
-        stands = end_turn(
+        stands = await end_turn(
             journal,
             record,
             status,
@@ -356,18 +370,14 @@ class Turn:
             is_stopped=outcome.status != "spread",
         )
         if stands is None:
-            forgive_turn(journal, record)
+            await in_thread(forgive_turn, journal, record)
         elif stands == "queued" and status != "queued":  # it was woken meanwhile
-            outcome = Outcome("handed_over")
+            return Outcome("handed_over", usd=outcome.usd, calls=outcome.calls)
         elif stands == "canceled" and status != "canceled":
-            outcome = Outcome("canceled")
-        if outcome.status == "spread" and is_due_now(journal, record.thread_id):
-            outcome = Outcome("handed_over")  # its parts have ended meanwhile
-        waits: Job | None = None
-        if outcome.status in ("done", "partial", "failed", "canceled") and not outcome.retryable:
-            waits = parent_to_wake(journal, record.thread_id)
-        spent = self.session.spent(record.thread_id)
-        return replace(outcome, usd=spent.known_usd, calls=spent.calls), waits
+            outcome = Outcome("canceled", usd=outcome.usd, calls=outcome.calls)
+        if outcome.status == "spread" and await in_thread(is_due_now, journal, record.thread_id):
+            return Outcome("handed_over")  # its parts have ended meanwhile
+        return outcome
 
 
 async def _nobody(_: Job) -> None:
@@ -375,11 +385,11 @@ async def _nobody(_: Job) -> None:
 
 
 def _options(record: JobRecord, description: Description, halt: Halt, tap: Tap) -> RunOptions:
-    given = dict(record.options)
-    limits = given.pop("budget", None)
+    plain = dict(record.options)
+    limits = plain.pop("budget", None)
     extra = {HALT_KEY: halt, **tap.configurable}
     options = RunOptions(description=description, extra=extra, callbacks=[tap.handler])
     if limits is not None:
         options["budget"] = tuple(Budget(**each) for each in limits)
-    options.update(given)  # type: ignore[typeddict-item]
+    options.update(plain)  # type: ignore[typeddict-item]
     return options

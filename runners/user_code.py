@@ -57,17 +57,17 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def check_inside(place: str, told: str, remedy: str = "") -> None:
+def check_inside(place: str, subject: str, remedy: str = "") -> None:
     """Raise InputError unless the code that data names lies below the working folder, or ships with us.
 
-    Links count as what they lead to. Nothing is imported to find that out. `told` is what names it.
+    Links count as what they lead to. Nothing is imported to find that out. `subject` is what names it.
     """
     try:
         inside = place.isprintable() and all(map(is_inside, _files_of(place)))
     except (OSError, ValueError, RuntimeError):  # a name that no file can have, or a circle of links
         inside = False
     if not inside:
-        raise InputError(f"{told} lies outside this folder. {remedy}".rstrip())
+        raise InputError(f"{subject} lies outside this folder. {remedy}".rstrip())
 
 
 def is_inside(path: Path | None) -> bool:
@@ -106,8 +106,8 @@ def _files_of(place: str) -> list[Path | None]:
             if number < len(names):
                 continue  # it has been run
         else:
-            found = (finder.find_spec(name, paths) for finder in sys.meta_path)
-            spec = next((spec for spec in found if spec is not None), None)
+            specs = (finder.find_spec(name, paths) for finder in sys.meta_path)
+            spec = next((spec for spec in specs if spec is not None), None)
             if spec is None:
                 raise _no_module(name, place)
             own = spec.origin if spec.has_location else None
@@ -189,9 +189,9 @@ def other_checkout(folder: Path) -> Iterator[None]:
         file = getattr(module, "__file__", None)
         return bool(file) and name.partition(".")[0] != "stepgraph" and is_inside(Path(str(file)))
 
-    kept = {name: module for name, module in list(sys.modules.items()) if is_ours(module)}
-    before, paths = {*sys.modules} - {*kept}, list(sys.path)
-    for name in kept:
+    modules = {name: module for name, module in list(sys.modules.items()) if is_ours(module)}
+    before, paths = {*sys.modules} - {*modules}, list(sys.path)
+    for name in modules:
         del sys.modules[name]
     sys.path[:] = [str(there), *(path for path in paths if path and Path(path).resolve() != here)]
     importlib.invalidate_caches()
@@ -211,7 +211,7 @@ def other_checkout(folder: Path) -> Iterator[None]:
         for name, module in list(sys.modules.items()):
             if name not in before and (is_ours(module) or _lies_in(module, there)):
                 del sys.modules[name]
-        sys.modules.update(kept)
+        sys.modules.update(modules)
         sys.path[:] = paths
 
 

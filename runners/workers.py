@@ -87,7 +87,7 @@ async def _telling(turn: Turn) -> None:
     """Say every few seconds what is served here. It never ends."""
     while True:
         try:
-            await in_thread(tell_served, turn.session.journal, turn.owner, turn.served.told)
+            await in_thread(tell_served, turn.session.journal, turn.owner, turn.served.keys)
         except StoreError as error:
             LOGGER.warning("%s", error)
         await asyncio.sleep(TOLD_EVERY_S)

@@ -59,7 +59,7 @@ _FROM_ADDRESS = str.maketrans("-_", "+/")
 def read_form(text: str, start: int) -> Found | None:
     """Return the bytes whose base64 begins at a place, if it has another form than the standard one."""
     sign, form, ends = _extent(text, start)
-    return next((found for end in ends if (found := _decoded(text, start, end, sign, form))), None)
+    return next((decoded for end in ends if (decoded := _decoded(text, start, end, sign, form))), None)
 
 
 def _extent(text: str, start: int) -> tuple[str, str, tuple[int, ...]]:
@@ -77,8 +77,8 @@ def _extent(text: str, start: int) -> tuple[str, str, tuple[int, ...]]:
 
 
 def _line_end(text: str, start: int) -> int:
-    found = _LINE.match(text, start)
-    return found.end() if found else start
+    match = _LINE.match(text, start)
+    return match.end() if match else start
 
 
 @lru_cache(maxsize=64)
@@ -109,8 +109,8 @@ def long_runs(text: str) -> Iterator[tuple[int, int]]:
     at = 0
     while at <= len(text) - _WINDOW:
         # Ordinary text has a blank at least so often.
-        if text.find(" ", at, at + _WINDOW) < 0 and (found := _ANY.search(text, at, at + _WINDOW)):
-            start = _first_line(text, found.start(), at)
+        if text.find(" ", at, at + _WINDOW) < 0 and (match := _ANY.search(text, at, at + _WINDOW)):
+            start = _first_line(text, match.start(), at)
             end = max(at, *_extent(text, start)[2])
             if end - start >= _LEAST:
                 yield start, end

@@ -154,9 +154,9 @@ def named(text: str) -> str:
     blobs: dict[str, Blob] = {}
     parts, done = [], 0
     for start, end in sorted({*_called_runs(text), *_long_runs(text), *long_runs(text)}):
-        found = _found(text, start, end) if start >= done else None
-        if found is not None:
-            blob, end = found
+        blob_and_end = _blob_at(text, start, end) if start >= done else None
+        if blob_and_end is not None:
+            blob, end = blob_and_end
             blobs[blob.sha256] = blob
             parts += [text[done:start], blob.reference]
             done = end
@@ -168,7 +168,7 @@ def referring(text: str) -> str:
     if len(text) < _SHORTEST or isinstance(text, Referring):
         return text
     if ";sha256=" in text:
-        text = _LIKE_ONE.sub(lambda found: found[0].replace("blob", "blob:", 1), text)
+        text = _LIKE_ONE.sub(lambda match: match[0].replace("blob", "blob:", 1), text)
     return named(text)
 
 
@@ -178,13 +178,13 @@ def whole(text: str, read: ReadBlob) -> str:
         return text
     mine = {blob.sha256: blob.data for blob in blobs_of(text)}
 
-    def given_back(found: re.Match[str]) -> str:
-        if len(found[1]) > 1:
-            return found[0].replace("blob:", "blob", 1)
-        if found[5] is None:
-            return found[0]
-        data = mine[found[5]] if found[5] in mine else read(found[5])
-        return encoded(data, found[3] or "")
+    def given_back(match: re.Match[str]) -> str:
+        if len(match[1]) > 1:
+            return match[0].replace("blob:", "blob", 1)
+        if match[5] is None:
+            return match[0]
+        data = mine[match[5]] if match[5] in mine else read(match[5])
+        return encoded(data, match[3] or "")
 
     return _KEPT.sub(given_back, str(text))
 
@@ -193,8 +193,8 @@ def references_in(text: str) -> list[Reference]:
     """Return what a text refers to, in order."""
     if ";sha256=" not in text:
         return []
-    found = (match for match in _REFERENCE.finditer(text) if len(match[1]) == 1)
-    return [Reference(match[5], match[2], int(match[4])) for match in found]
+    matches = (match for match in _REFERENCE.finditer(text) if len(match[1]) == 1)
+    return [Reference(match[5], match[2], int(match[4])) for match in matches]
 
 
 def described(text: str) -> str:
@@ -204,7 +204,7 @@ def described(text: str) -> str:
         return text
     text = re.sub(rf"data:[^,\"\s]{{0,200}};base64,(?={_REFERENCE.pattern})", "", text)
     return _REFERENCE.sub(
-        lambda found: f"[{Reference(found[5], found[2], int(found[4]))}]" if len(found[1]) == 1 else found[0],
+        lambda match: f"[{Reference(match[5], match[2], int(match[4]))}]" if len(match[1]) == 1 else match[0],
         text,
     )
 
@@ -216,7 +216,7 @@ def sized(size: int) -> str:
     return f"{size / 1000:.0f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
 
 
-def _found(text: str, start: int, end: int) -> tuple[Blob, int] | None:
+def _blob_at(text: str, start: int, end: int) -> tuple[Blob, int] | None:
     """Return the blob that begins at a place, and where its base64 ends."""
     other = read_form(text, start)
     if other is not None and (_called(text, start) or sniffed(other.data)):
@@ -258,17 +258,17 @@ def _long_runs(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _end_of_run(text: str, start: int) -> int:
-    found = _RUN.match(text, start)
-    return found.end() if found else start
+    match = _RUN.match(text, start)
+    return match.end() if match else start
 
 
 def may_hold_blobs(packed: bytes) -> bool:
     """Tell whether msgpack may hold something that is kept by itself: long base64, or many bytes."""
     if len(packed) < MIN_BYTES:
         return False
-    for found in _BYTES_BEGIN.finditer(packed):
-        start = found.end()
-        size = int.from_bytes(packed[found.start() + 1 : start])
+    for match in _BYTES_BEGIN.finditer(packed):
+        start = match.end()
+        size = int.from_bytes(packed[match.start() + 1 : start])
         if MIN_BYTES <= size <= len(packed) - start:
             return True
     windows = range(0, len(packed) - 63, _STRIDE)
@@ -293,8 +293,8 @@ def _blob_in(text: str, start: int, end: int) -> Blob | None:
 
 def _called(text: str, start: int) -> str:
     """Return the media type that a data address gives to what begins at a place, "" for none."""
-    found = _CALLED.search(text, max(0, start - 300), start)
-    return found[1] if found else ""
+    match = _CALLED.search(text, max(0, start - 300), start)
+    return match[1] if match else ""
 
 
 def _may_be_key(text: str, start: int, end: int) -> bool:

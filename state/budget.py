@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
@@ -137,14 +138,14 @@ class ThreadBudgets:
     @classmethod
     def of(cls, budgets: Budgets | None) -> ThreadBudgets:
         """Return what somebody gave. Raises ValueError for two budgets of the run's own."""
-        given = (budgets,) if isinstance(budgets, Budget) else tuple(budgets or ())
-        own = [budget for budget in given if not budget.is_shared]
+        all_budgets = (budgets,) if isinstance(budgets, Budget) else tuple(budgets or ())
+        own = [budget for budget in all_budgets if not budget.is_shared]
         if len(own) > 1:
             raise ValueError(
                 "A run has one budget of its own; these are two. Put their limits into one, or give all but "
                 "one a scope."
             )
-        return cls(own[0] if own else None, tuple(budget for budget in given if budget.is_shared))
+        return cls(next(iter(own), None), tuple(budget for budget in all_budgets if budget.is_shared))
 
     @classmethod
     def from_json(cls, text: str | None) -> ThreadBudgets:
@@ -162,19 +163,19 @@ class ThreadBudgets:
             values["ruled"] = list(self.ruled)
         return json.dumps(values)
 
-    def changed(self, given: ThreadBudgets) -> ThreadBudgets:
+    def changed(self, newer: ThreadBudgets) -> ThreadBudgets:
         """Return these, with those that were given in the place of what is for the same scope and period."""
-        replaced = {(budget.scope, budget.per) for budget in given.shared}
+        replaced = {(budget.scope, budget.per) for budget in newer.shared}
         kept = [budget for budget in self.shared if (budget.scope, budget.per) not in replaced]
-        new = [budget for budget in given.shared if not budget.lifts]
-        return replace(self, own=given.own or self.own, shared=(*kept, *new))
+        new = [budget for budget in newer.shared if not budget.lifts]
+        return replace(self, own=newer.own or self.own, shared=(*kept, *new))
 
 
-def read_budgets(given: Any, where: str) -> Budgets:
+def read_budgets(value: Any, where: str) -> Budgets:
     """Return the budgets that a table of limits, or a list of them, stands for. Raises SettingsError."""
-    if isinstance(given, (list, tuple)):
-        return tuple(each if isinstance(each, Budget) else Budget.read(each, where) for each in given)
-    return given if isinstance(given, Budget) else Budget.read(given, where)
+    if isinstance(value, (list, tuple)):
+        return tuple(each if isinstance(each, Budget) else Budget.read(each, where) for each in value)
+    return value if isinstance(value, Budget) else Budget.read(value, where)
 
 
 class Ledger:
@@ -231,10 +232,8 @@ class Ledger:
                 loop = asyncio.get_running_loop()
                 freed: asyncio.Future[None] = loop.create_future()
                 self._waiters.append((loop, freed))
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(freed, self.seconds_left())
-            except TimeoutError:
-                continue
 
     def settle(self, bound: Cost, spent: Cost) -> None:
         """Give a reservation back and note what was spent in its place."""
@@ -253,10 +252,10 @@ class Ledger:
             spent |= {"estimated_tokens": cost.estimated_tokens, "estimated_usd": cost.estimated_usd}
         if limit == "seconds":
             spent["seconds"] = round(self._seconds(), 3)
-        said = shown if limit == "usd" else "{:g}".format
-        used = f" {said(spent[limit])} of it is spent." if limit in spent else ""
+        form = shown if limit == "usd" else "{:g}".format
+        used = f" {form(spent[limit])} of it is spent." if limit in spent else ""
         return BudgetExceeded(
-            f"The budget of {self.scope} ended: {limit} = {said(budget[limit])}.{used} What was done is "
+            f"The budget of {self.scope} ended: {limit} = {form(budget[limit])}.{used} What was done is "
             "kept; go on with a larger budget.",
             limit=limit,
             scope=self.scope,

@@ -55,7 +55,7 @@ def database_of(name: str | Path | PostgresAddress) -> Database:
 def _address(text: str) -> PostgresAddress:
     try:
         parts = urlsplit(text)
-        given = dict(parse_qsl(parts.query, keep_blank_values=True))
+        parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
         login, _, place = parts.netloc.rpartition("@")
         host, port = _places(place)
     except ValueError as error:
@@ -63,23 +63,23 @@ def _address(text: str) -> PostgresAddress:
             f"The address of the Postgres database cannot be read: {error}. Expected: "
             "postgresql://user:password@host:port/database."
         ) from None
-    schema = given.pop(_OURS, SCHEMA)
+    schema = parameters.pop(_OURS, SCHEMA)
     if not schema.isidentifier() or len(schema) > 63 or schema != schema.lower():
         raise StoreError(
             f"schema={schema!r} in the address of the Postgres database: a schema's name here has small "
             "letters, digits and _ only."
         )
-    host, port = given.get("host") or host, given.get("port") or port
-    user = given.get("user") or login.partition(":")[0]
+    host, port = parameters.get("host") or host, parameters.get("port") or port
+    user = parameters.get("user") or login.partition(":")[0]
     name = parts.path.strip("/")
     shown = f"postgresql://{f'{user}@' if user else ''}{_shown(host or 'localhost', port)}/{name}"
     if schema != SCHEMA:
         shown += f"?{_OURS}={schema}"
     if "," in place:  # in this form SQLAlchemy takes several hosts, too: DBOS uses it
         place = ""
-        given |= {"host": host, **({"port": port} if port else {})}
+        parameters |= {"host": host, **({"port": port} if port else {})}
     netloc = f"{login}@{place}" if login else place
-    options = f"?{urlencode(given)}" if given else ""
+    options = f"?{urlencode(parameters)}" if parameters else ""
     conninfo = f"postgresql://{netloc}{parts.path}{options}"
     return PostgresAddress(conninfo, shown, schema)
 

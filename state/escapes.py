@@ -67,7 +67,7 @@ def flat(data: bytes) -> bytes:
         data = _without_hex(data)
     if b"&" in data:
         if b"&#" in data:
-            data = _NUMBERED.sub(lambda found: _NUMBERS[found[0]], data)
+            data = _NUMBERED.sub(lambda match: _NUMBERS[match[0]], data)
         for name, character in _NAMED:
             data = data.replace(name, character)
     return data
@@ -98,14 +98,14 @@ def squeezed(data: bytes) -> bytes:
 def places(data: bytes, numbers: Iterable[int]) -> Iterator[int]:
     """Tell where bytes of a squeezed form stand in the text, whose numbers are given in order."""
     start, before, after = -_BLOCK, 0, 0
-    kept: list[int] = []
+    positions: list[int] = []
     for number in numbers:
         while number >= after:
             start += _BLOCK
             before, after = after, after + data[start : start + _BLOCK].translate(_KEPT).count(1)
-            kept = []
-        kept = kept or list(compress(count(start), data[start : start + _BLOCK].translate(_KEPT)))
-        yield kept[number - before]
+            positions = []
+        positions = positions or list(compress(count(start), data[start : start + _BLOCK].translate(_KEPT)))
+        yield positions[number - before]
 
 
 def start_of(text: str, data: bytes, at: int) -> int:

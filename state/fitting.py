@@ -44,11 +44,11 @@ def fitted(state: StateType, field: str, value: Any, writer: str) -> Any:
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             at = "".join(f"[{part!r}]" for part in problem["loc"])
-            told = problem["msg"] if at else f"{problem['msg']}; expected {shown(annotation)}"
-            raise _wrong(writer, f"{place}{at}", told, problem["input"]) from None
-    found = misfit(annotation, value, place)
-    if found is not None and not (value is None and _default(state, field) is None):
-        raise _wrong(writer, found.place, f"expected {shown(found.expected)}", found.got)
+            message = problem["msg"] if at else f"{problem['msg']}; expected {shown(annotation)}"
+            raise _wrong(writer, f"{place}{at}", message, problem["input"]) from None
+    mismatch = misfit(annotation, value, place)
+    if mismatch is not None and not (value is None and _default(state, field) is None):
+        raise _wrong(writer, mismatch.place, f"expected {shown(mismatch.expected)}", mismatch.got)
     return value
 
 
@@ -82,9 +82,9 @@ def misfit(annotation: Any, value: Any, place: str = "") -> Misfit | None:
     here = Misfit(place, annotation, value)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
-        found = [misfit(option, value, place) for option in arguments]
-        inside = [one for one in found if one is not None and one.place != place]
-        return None if None in found else inside[0] if len(inside) == 1 else here
+        misfits = [misfit(option, value, place) for option in arguments]
+        inside = [one for one in misfits if one is not None and one.place != place]
+        return None if None in misfits else inside[0] if len(inside) == 1 else here
     if origin is Literal:
         return None if any(value is choice or value == choice for choice in arguments) else here
     cls = origin or annotation
@@ -126,9 +126,9 @@ def _first(checks: collections.abc.Iterable[tuple[Any, Any, str]]) -> Misfit | N
     for annotation, value, place in checks:
         if (annotation, type(value)) in plain:
             continue
-        found = misfit(annotation, value, place)
-        if found is not None:
-            return found
+        mismatch = misfit(annotation, value, place)
+        if mismatch is not None:
+            return mismatch
         if isinstance(annotation, type) and not get_args(annotation) and not is_typeddict(annotation):
             plain.add((annotation, type(value)))
     return None

@@ -86,29 +86,29 @@ def _marked(text: str, data: bytes, mark: str) -> str:
     exact = squeezed(data)
     small = exact.lower()
     known = [_forms(key) for key in tuple(_keys)]
-    found: list[tuple[int, int, int]] = []
+    hits: list[tuple[int, int, int]] = []
     for forms in known:
         for row, loose in forms.rows:
-            found += _each(row, small if loose else exact)
+            hits += _each(row, small if loose else exact)
     if len(exact) < len(data):
         for row, digits in (half for forms in known for half in forms.halves):
-            found += _halves(text, data, small, row, digits)
-    found.sort()
-    if len(exact) < len(data) and len(found) > MOST_MARKED:  # a flood: one mark from the first to the last
-        found = [(found[0][0], max(end for _, end, _ in found), found[0][2])]
+            hits += _halves(text, data, small, row, digits)
+    hits.sort()
+    if len(exact) < len(data) and len(hits) > MOST_MARKED:  # a flood: one mark from the first to the last
+        hits = [(hits[0][0], max(end for _, end, _ in hits), hits[0][2])]
     spans: list[int] = []
-    taken: list[int] = []
+    lengths: list[int] = []
     last = -1
-    for start, end, digits in found:
+    for start, end, digits in hits:
         if start > last:
             spans += (start, end)
-            taken.append(digits)
+            lengths.append(digits)
             last = end
     as_it_stands = len(exact) == len(data)
     place = iter(spans) if as_it_stands else places(data, spans)
     parts: list[str] = []
     done = 0
-    for start, end, digits in zip(place, place, taken, strict=True):
+    for start, end, digits in zip(place, place, lengths, strict=True):
         begin = start if as_it_stands else max(done, start_of(text, data, start) - digits)
         parts += (text[done:begin], mark)
         done = end + 1
@@ -124,13 +124,13 @@ def _halves(text: str, data: bytes, small: bytes, row: bytes, digits: int) -> li
     rest = row[digits:]
     if (count := small.count(rest)) == small.count(row):
         return []
-    found = _each(rest, small)
+    spans = _each(rest, small)
     if count > MOST_CHECKED:  # no innocent text says the end of a key so often
-        return found
+        return spans
     tries = sorted(
         (at - digits + taken, end, taken)
         for taken in range(1, digits + 1)
-        for at, end, _ in found
+        for at, end, _ in spans
         if at - digits + taken >= 0 and small[at - digits + taken : at] == row[taken:digits]
     )
     starts = [start_of(text, data, place) for place in places(data, (begin for begin, _, _ in tries))]
@@ -143,11 +143,11 @@ def _halves(text: str, data: bytes, small: bytes, row: bytes, digits: int) -> li
 
 def _each(row: bytes, text: bytes) -> list[tuple[int, int, int]]:
     """Return where a row begins and ends, each time it is there."""
-    found, length, at = [], len(row), text.find(row)
+    spans, length, at = [], len(row), text.find(row)
     while at >= 0:
-        found.append((at, at + length - 1, 0))
+        spans.append((at, at + length - 1, 0))
         at = text.find(row, at + length)
-    return found
+    return spans
 
 
 # An answer passes here on its way to the caller, to the record and to the trace: the same text each time.

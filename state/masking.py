@@ -83,20 +83,20 @@ class Rule:
 
     def mask(self, text: str) -> str:
         """Mask what the rule finds. In a text with too much to check, the rest of it is not checked."""
-        found, check = f"[{self.name}]", self.check
+        label, check = f"[{self.name}]", self.check
         pattern = _compiled(self.pattern)
         part = pattern.groupindex.get("secret", 0)
         end = checked = 0
 
         def masked(match: re.Match[str]) -> str:
-            return match[0].replace(match[part], found) if part else found
+            return match[0].replace(match[part], label) if part else label
 
         def replaced(match: re.Match[str]) -> str:
             nonlocal end, checked
             end, checked = match.end(), checked + 1
             return masked(match) if check is None or check(match[part]) else match[0]
 
-        plain = masked if part else found.replace("\\", r"\\")
+        plain = masked if part else label.replace("\\", r"\\")
         if check is None:
             return pattern.sub(plain, text)
         done = pattern.sub(replaced, text, count=MOST_CHECKS)

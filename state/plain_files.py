@@ -32,7 +32,7 @@ def read_plain_text(path: Path, *, encoding: str = "utf-8-sig") -> str:
     return read_plain(path).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def check_plain(found: os.stat_result) -> None:
+def check_plain(status: os.stat_result) -> None:
     """Raise NotPlainFile for what is no file."""
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise NotPlainFile("it is a folder, a pipe or a device, and no file")

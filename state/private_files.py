@@ -60,16 +60,16 @@ def _chmod(handle: int) -> None:
         os.fchmod(handle, FILE_MODE)
 
 
-_told: set[Path] = set()
+_warned: set[Path] = set()
 
 
 def tell_if_open(path: Path) -> None:
     """Warn once if others than its user can read or write a file."""
-    if os.name != "posix" or path in _told:
+    if os.name != "posix" or path in _warned:
         return
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
-        _told.add(path)
+        _warned.add(path)
         warnings.warn(
             f"{path} is open to other users of this machine (mode {mode:o}), with the prompts and answers in "
             f"it. Close it: chmod 600 {path}*",

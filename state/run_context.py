@@ -53,13 +53,13 @@ class RunContext:
     def session(self) -> Session | None:
         """The session that the run was given, else the default one, if there is any, of a thread's nodes."""
         values = self._values
-        given: Session | None = values.get(SESSION_KEY)
-        if given is None and "thread_id" in values and self.task and self.thread_id:
-            found = default_sessions.find(self.checkpointer)
-            if found is None and isinstance(self.checkpointer, BaseCheckpointSaver):
+        session: Session | None = values.get(SESSION_KEY)
+        if session is None and "thread_id" in values and self.task and self.thread_id:
+            default = default_sessions.find(self.checkpointer)
+            if default is None and isinstance(self.checkpointer, BaseCheckpointSaver):
                 warn_not_kept(self.checkpointer)
-            return found
-        return given
+            return default
+        return session
 
     def check_kept(self, promise: str) -> None:
         """Raise InputError where a thread is kept without a session, so that a promise cannot hold."""
@@ -112,10 +112,10 @@ class RunContext:
     @property
     def ledgers(self) -> tuple[Ledger, ...]:
         """The budgets that a call here counts against, the outermost first."""
-        given: tuple[Ledger, ...] | None = self._values.get(LEDGERS_KEY)
-        if given is None and SESSION_KEY not in self._values:
+        ledgers: tuple[Ledger, ...] | None = self._values.get(LEDGERS_KEY)
+        if ledgers is None and SESSION_KEY not in self._values:
             return self._attached_ledgers()
-        return given or ()
+        return ledgers or ()
 
     def _attached_ledgers(self) -> tuple[Ledger, ...]:
         budget, session = self._values.get(BUDGET), self.session
@@ -172,10 +172,10 @@ class RunContext:
         if not isinstance(saver, BaseCheckpointSaver):
             return set()
         if type(saver).alist in (BaseCheckpointSaver.alist, SqliteSaver.alist):  # which only raise
-            found = await in_thread(lambda: list(saver.list(place)))
+            checkpoints = await in_thread(lambda: list(saver.list(place)))
         else:
-            found = [kept async for kept in saver.alist(place)]
-        return {task for kept in found for task, *_ in kept.pending_writes or ()}
+            checkpoints = [checkpoint async for checkpoint in saver.alist(place)]
+        return {task for checkpoint in checkpoints for task, *_ in checkpoint.pending_writes or ()}
 
     def outer_checkpoint(self) -> RunnableConfig:
         """Return the place of the checkpoint from which the graph around this one runs."""

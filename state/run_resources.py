@@ -90,9 +90,9 @@ class _Resource(Generic[R]):
 
 def with_resources(config: RunnableConfig | None, resources: RunResources) -> RunnableConfig:
     """Return the config under which a run's nodes share these resources."""
-    given = config or {}
-    configurable = {**given.get("configurable", {}), RESOURCES_KEY: resources}
-    return cast("RunnableConfig", {**given, "configurable": configurable})
+    base = config or {}
+    configurable = {**base.get("configurable", {}), RESOURCES_KEY: resources}
+    return cast("RunnableConfig", {**base, "configurable": configurable})
 
 
 def resources_of(config: RunnableConfig | None) -> RunResources | None:

@@ -233,13 +233,13 @@ def parse_input(state: StateType, data: Mapping[str, Any]) -> Any:
         raise InputError(f"The input does not fit {state.__name__}: {error}") from None
 
 
-def check_input(state: StateType, given: Any) -> None:
+def check_input(state: StateType, value: Any) -> None:
     """Raise InputError for what cannot be the input of a graph over that state."""
-    if given is None or isinstance(given, (Mapping, Command)) or not is_state_type(state):
+    if value is None or isinstance(value, (Mapping, Command)) or not is_state_type(state):
         return
-    if not is_state_type(type(given)):
+    if not is_state_type(type(value)):
         raise InputError(
-            f"The input is {given!r:.80}, of the type {type(given).__name__}; expected {state.__name__}, a "
+            f"The input is {value!r:.80}, of the type {type(value).__name__}; expected {state.__name__}, a "
             "dict with some of its fields, None to go on, or Command(resume=…) to answer."
         )
 
@@ -270,14 +270,25 @@ def _first_problem(error: Exception) -> str:
 
 def types_in(annotation: Any) -> set[type[Any]]:
     """Return every class that a value of this annotation can contain."""
+    try:
+        return set(_all_types_in(annotation))
+    except (NameError, TypeError):  # not defined yet, or it has no hash
+        types: set[type[Any]] = set()
+        _collect(annotation, types, is_partial=True)
+        return types
+
+
+@remembered
+def _all_types_in(annotation: Any) -> frozenset[type[Any]]:
     types: set[type[Any]] = set()
     _collect(annotation, types)
-    return types
+    return frozenset(types)
 
 
-def _collect(annotation: Any, types: set[type[Any]]) -> None:
+def _collect(annotation: Any, types: set[type[Any]], *, is_partial: bool = False) -> None:
+    """Add every class to types. Raises NameError for one that is not defined yet, unless it is left out."""
     for argument in get_args(annotation):
-        _collect(argument, types)
+        _collect(argument, types, is_partial=is_partial)
     cls = get_origin(annotation) or annotation
     if not isinstance(cls, type) or cls in types or cls.__module__ == "builtins":
         return
@@ -286,9 +297,11 @@ def _collect(annotation: Any, types: set[type[Any]]) -> None:
         try:
             hints = typing.get_type_hints(cls, include_extras=True)
         except NameError:
-            return
+            if is_partial:
+                return
+            raise
         for hint in hints.values():
-            _collect(hint, types)
+            _collect(hint, types, is_partial=is_partial)
 
 
 @remembered

@@ -37,9 +37,9 @@ def allow(*annotations: Any) -> None:
 
     Steps and patterns declare their own; call this for the state of a hand-written graph.
     """
-    for annotation in annotations:
-        declare(types_in(annotation))
-    forget_writers()
+    are_new = [declare(types_in(annotation)) for annotation in annotations]
+    if any(are_new):
+        forget_writers()
 
 
 def serialized(value: Any, *, refer: bool = False) -> bytes:

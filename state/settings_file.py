@@ -57,13 +57,13 @@ def _distrust(path: Path) -> str | None:
     """Return why a settings file does not count, None if it does: the file, and a link that leads to it."""
     if not hasattr(os, "getuid"):
         return None
-    for found in (path.lstat(), path.stat()):
-        if found.st_uid not in (0, os.getuid()):
+    for status in (path.lstat(), path.stat()):
+        if status.st_uid not in (0, os.getuid()):
             return (
-                f"it belongs to the user with the id {found.st_uid}, not to you or root. If you trust what "
+                f"it belongs to the user with the id {status.st_uid}, not to you or root. If you trust what "
                 f"it says, take it over: chown {os.getuid()} {FILE_NAME}"
             )
-        if not stat.S_ISLNK(found.st_mode) and found.st_mode & stat.S_IWOTH:
+        if not stat.S_ISLNK(status.st_mode) and status.st_mode & stat.S_IWOTH:
             return f"every user can write it. If you trust what it says: chmod o-w {FILE_NAME}"
     return None
 

@@ -65,9 +65,9 @@ def check_constructor(state: StateType) -> None:
                 f"{state.__name__}.{field.name} has init=False, but LangGraph makes each node's state by "
                 "its constructor. Let the constructor take the field: field(default=…)."
             )
-    taken = inspect.signature(state).parameters.values()
+    parameters = inspect.signature(state).parameters.values()
     names = {field.name for field in dataclasses.fields(state)}
-    for parameter in taken:
+    for parameter in parameters:
         if parameter.name not in names and parameter.default is parameter.empty and parameter.kind < 2:
             raise DefinitionError(
                 f"{state.__name__} cannot be made of its fields alone: its constructor needs "

@@ -41,7 +41,7 @@ class Package:
 
 def closure(requirements: Iterable[str], extras: Iterable[str] = ()) -> list[Package]:
     """Return all packages that these need, by name. Raises LookupError for one that is not installed."""
-    found: dict[str, Package] = {}
+    packages: dict[str, Package] = {}
     done: set[tuple[str, frozenset[str]]] = set()
     rest = [*_applying(requirements, frozenset(extras))]
     while rest:
@@ -55,10 +55,10 @@ def closure(requirements: Iterable[str], extras: Iterable[str] = ()) -> list[Pac
             raise LookupError(f"{name} is not installed here: pip install -r requirements.lock") from None
         needed = [*_applying(installed.requires or (), wanted)]
         rest += needed
-        before = found[name].needs if name in found else ()
+        before = packages[name].needs if name in packages else ()
         needs = tuple(sorted({*before, *(other for other, _ in needed)}))
-        found[name] = Package(name, installed.version, licence_of(installed), needs)
-    return [found[name] for name in sorted(found)]
+        packages[name] = Package(name, installed.version, licence_of(installed), needs)
+    return [packages[name] for name in sorted(packages)]
 
 
 def _applying(requirements: Iterable[str], extras: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
@@ -77,8 +77,8 @@ def licence_of(installed: Distribution) -> str:
         return str(expression)
     classifiers = metadata.get_all("Classifier") or []
     named = [str(line).rpartition(" :: ")[2] for line in classifiers if str(line).startswith("License ::")]
-    told = [SPDX[name] for name in named if name in SPDX]
-    if told:
-        return " OR ".join(sorted(set(told)))
+    licences = [SPDX[name] for name in named if name in SPDX]
+    if licences:
+        return " OR ".join(sorted(set(licences)))
     text = str(metadata.get("License") or "").strip().partition("\n")[0]
     return SPDX.get(text, text if EXPRESSION.fullmatch(text) else "")

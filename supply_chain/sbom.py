@@ -55,7 +55,7 @@ def document(wheel: Path, extras: Sequence[str] = ()) -> dict[str, Any]:
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     hashes = locked()
     names = {package.name for package in packages}
-    asked = {canonicalize_name(re.split(r"[^\w.-]", line)[0]) for line in requirements} & names
+    direct = {canonicalize_name(re.split(r"[^\w.-]", line)[0]) for line in requirements} & names
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -71,7 +71,7 @@ def document(wheel: Path, extras: Sequence[str] = ()) -> dict[str, Any]:
         },
         "components": [_component(package, hashes) for package in packages],
         "dependencies": [
-            {"ref": own, "dependsOn": sorted(_ref(p) for p in packages if p.name in asked)},
+            {"ref": own, "dependsOn": sorted(_ref(p) for p in packages if p.name in direct)},
             *(
                 {"ref": _ref(p), "dependsOn": sorted(_ref(o) for o in packages if o.name in p.needs)}
                 for p in packages

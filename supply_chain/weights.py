@@ -32,13 +32,13 @@ def main() -> int:
         folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
         path = next((folder / file for folder in folders if (folder / file).is_file()), None)
         if path is None:
-            told = "not installed"
+            status = "not installed"
         elif hashlib.sha256(path.read_bytes()).hexdigest() == expected:
-            told = "ok"
+            status = "ok"
         else:
-            told = f"not the file of {package} {tested}; {version(package.replace('_', '-'))} is installed"
-        wrong += told != "ok"
-        print(f"{package}/{file}\t{told}")
+            status = f"not the file of {package} {tested}; {version(package.replace('_', '-'))} is installed"
+        wrong += status != "ok"
+        print(f"{package}/{file}\t{status}")
     return min(wrong, 1)
 
 

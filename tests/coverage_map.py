@@ -1,4 +1,4 @@
-"""Which lines of the core modules each test runs: a pytest plugin that notes it, and the map it makes.
+"""Which lines of the package each test runs: a pytest plugin that notes it, and the map it makes.
 
     python -m pytest -p tests.coverage_map --coverage-map FOLDER
     python -m pytest -p tests.coverage_map --only-tests FILE
@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CORE = ("state", "tracing", "providers", "nodes", "graphs", "runners", "evals")
+ROOMS = ("state", "tracing", "providers", "nodes", "graphs", "runners", "evals")
 NEAREST = 3  # files that are asked before all others
 TRACED_CALLS = 4  # of one function in one test
 RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -111,7 +111,7 @@ def _nearness(file: str, module: str) -> tuple[float, str]:
 
 
 class Tracer:
-    """Notes the lines of core modules that run, for one test after the other, each file's in one of its own.
+    """Notes the package's lines that run, for one test after the other, each file's in one of its own.
 
     So what was noted is kept if the process dies.
     """
@@ -172,12 +172,12 @@ class Tracer:
 
 
 def _module_of(name: str) -> str:
-    """Return a core module's path from the root, or nothing where the file is none."""
+    """Return the path of a module of these rooms from the root, or nothing where the file is none."""
     path = Path(name).resolve() if name.endswith(".py") else Path()
     if not path.is_relative_to(ROOT):
         return ""
     path = path.relative_to(ROOT)
-    return path.as_posix() if path.parts[0] in CORE else ""
+    return path.as_posix() if path.parts[0] in ROOMS else ""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

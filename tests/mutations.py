@@ -1,15 +1,17 @@
 """Plants small faults in core modules, one at a time, and reports which of them the tests notice.
 
     python -m tests.mutations --count 100 --seed 7 --map FOLDER
+    python -m tests.mutations --only "" --count 100        (all rooms, not the core alone)
 
 Each fault is tried against the tests that run its lines, then those that run the function around them, as
 many as take --seconds together. The whole suite runs once before, to see which run what; --map keeps that and
 goes on after a run that was cut off. Where the tests fail or take too long without the fault too, it has no
 verdict.
 
-Faults are planted in what runs in the rooms that a workflow stands on (CORE), and nowhere else: not in texts
-and their formats, annotations, decorators, `__repr__` or code for type checkers only; nor in the ready graphs
-and the suites that come with the package, which are examples as much as code. Every other one counts, also
+The core (CORE) decides which call comes next, what it may cost, and what goes on record of it; `--only` takes
+other modules of the rooms that a workflow stands on. Faults are planted in what runs: not in texts and their
+formats, annotations, decorators, `__repr__` or code for type checkers only; nor in the ready graphs and the
+suites that come with the package, which are examples as much as code. Every other one counts, also
 one that changes nothing that a caller sees: who finds one makes the code say less.
 """
 
@@ -34,14 +36,24 @@ from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
-from .coverage_map import CORE, ROOT, CoverageMap, nearest_tests, read_map, unmapped_files
+from .coverage_map import ROOMS, ROOT, CoverageMap, nearest_tests, read_map, unmapped_files
 from .planting import LOADED, NO_VERDICT
 
+JOURNAL = """journal claims call_commits reservations allowances budget_accounts budget_reads effects together
+fencing"""
+STACK = """fallbacks retry pricing rate_limit budgeting journal circuit_breaker coalescing concurrency
+streaming hedging roles"""
+CORE = (
+    *(f"state/{name}.py" for name in ("budget", "cost", "money")),
+    *(f"state/journal/{name}.py" for name in JOURNAL.split()),
+    *(f"providers/stack/{name}.py" for name in STACK.split()),
+    *("graphs/patterns/", "graphs/engine/deciding.py", "nodes/decisions.py", "nodes/edges.py"),
+)
 LEFT_OUT = ("graphs/ready/", "evals/shipped/")
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "build", "dist", "*.sqlite*")
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not local")
 PAIRS = "Eq NotEq, Lt LtE, Gt GtE, In NotIn, Is IsNot, And Or".split(", ")
-ORDERLESS = ("min", "max", "_same")
+ORDERLESS = ("min", "max", "same", "_same")
 MEASURE = 100  # where one more or less means nothing
 FLIPS = {getattr(ast, a): getattr(ast, b) for p in PAIRS for a, b in (p.split(), p.split()[::-1])}
 
@@ -234,11 +246,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="of tests to ask for each fault")
     parser.add_argument("--map", type=Path, metavar="FOLDER", help="which tests run what, made if missing")
     parser.add_argument(
-        "--only", nargs="*", default=[""], metavar="PATH", help="modules whose path begins so"
+        "--only", nargs="*", default=CORE, metavar="PATH", help="modules whose path begins so"
     )
     parser.add_argument("--at-least", type=float, default=0.0, metavar="SHARE", help="else the status is 1")
     options = parser.parse_args()
-    files = (file.relative_to(ROOT).as_posix() for top in CORE for file in sorted((ROOT / top).rglob("*.py")))
+    files = (
+        file.relative_to(ROOT).as_posix() for top in ROOMS for file in sorted((ROOT / top).rglob("*.py"))
+    )
     modules = [
         name for name in files if name.startswith(tuple(options.only)) and not name.startswith(LEFT_OUT)
     ]

@@ -131,12 +131,12 @@ class Actions:
         text = form.one("answer")
         if pending.is_review or is_wait(pending.waiting.value) or len(others) > 1:
             raise InputError("It takes no answer of this kind. `stepgraph pending` says which.")
-        told = f"Answered: “{one_line(self._session.journal.mask.text(text), 120)}”"
+        message = f"Answered: “{one_line(self._session.journal.mask.text(text), 120)}”"
         try:
             value = self._read(text)
         except ValueError:
             value = text
-        self._give(pending, value, ["resume", f"--answer={text}", "--json"], told)
+        self._give(pending, value, ["resume", f"--answer={text}", "--json"], message)
         return pending.thread_id
 
     def resume(self, form: FormData) -> str:
@@ -149,8 +149,8 @@ class Actions:
             options = JobOptions(budget=Budget(**limits)) if limits else JobOptions()
             asyncio.run(self._go_on(thread.thread_id, options))
         else:
-            given = [f"--budget={name}={number}" for name, number in limits.items()]
-            self._begin(thread, ["resume", *given, "--json"], "Resumed", question=GO_ON)
+            limit_options = [f"--budget={name}={number}" for name, number in limits.items()]
+            self._begin(thread, ["resume", *limit_options, "--json"], "Resumed", question=GO_ON)
         return thread.thread_id
 
     def again(self, form: FormData) -> str:
@@ -185,8 +185,8 @@ class Actions:
             asyncio.run(asubmit(job.graph, data, db=self._session, on=on, thread_id=new, **options))
             return new
         journal.queue_run(new, Description(thread.graph, thread.models, data))
-        given = [f"--budget={name}={number}" for name, number in limits.items()]
-        self._begin(find_thread(journal, new), ["resume", *given, "--json"], "Begun anew")
+        limit_options = [f"--budget={name}={number}" for name, number in limits.items()]
+        self._begin(find_thread(journal, new), ["resume", *limit_options, "--json"], "Begun anew")
         return new
 
     def effect(self, form: FormData) -> str:
@@ -253,12 +253,12 @@ class Actions:
             span for span in read_run(self._session, thread).spans if span.path == path and span.decision
         ]
         for span in reversed(spans):
-            found = span.decision or {}
-            reason = f", {found['reason']}" if found.get("reason") else ""
-            return f"It was decided already: {found['choice']}{reason}. Your answer was not taken."
+            decision = span.decision or {}
+            reason = f", {decision['reason']}" if decision.get("reason") else ""
+            return f"It was decided already: {decision['choice']}{reason}. Your answer was not taken."
         return "It does not wait any more: it was answered, or its time is over. Your answer was not taken."
 
-    def _give(self, pending: PendingQuestion, answer: Any, arguments: list[str], told: str) -> None:
+    def _give(self, pending: PendingQuestion, answer: Any, arguments: list[str], message: str) -> None:
         """Check an answer as the record allows, and hand it on."""
         thread = find_thread(self._session.journal, pending.thread_id)
         try:
@@ -270,13 +270,13 @@ class Actions:
             raise InvalidForm(pending, str(problem)) from None
         except StepgraphError as problem:  # its deadline is over
             raise DecisionConflict(thread.thread_id, str(problem)) from None
-        self._begin(thread, arguments, told, question=pending.id)
+        self._begin(thread, arguments, message, question=pending.id)
 
     def _begin(
         self,
         thread: Thread,
         arguments: list[str],
-        told: str,
+        message: str,
         *,
         question: str = "",
         new: str | None = None,
@@ -291,7 +291,7 @@ class Actions:
         if thread.graph is None and self._graph is not None:
             arguments = [*arguments, f"--graph={self._graph}"]
         if not self.launcher.begin(
-            new or thread.thread_id, [*arguments, "--", thread.thread_id], told, question
+            new or thread.thread_id, [*arguments, "--", thread.thread_id], message, question
         ):
             raise DecisionConflict(thread.thread_id, "It was answered a moment ago, and its run goes on.")
 

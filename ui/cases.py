@@ -92,9 +92,9 @@ def _suites(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     # The first is taken if nobody chooses, and a suite names code to load: those of this folder come first.
     order = sorted((path.parent != folder, path) for path in paths if path.is_file())
     for _, path in order[:MOST_SUITES]:
-        found = path.stat()
-        left -= found.st_size
-        judges = _judges(path, found.st_mtime_ns, found.st_size) if left >= 0 else ()
+        status = path.stat()
+        left -= status.st_size
+        judges = _judges(path, status.st_mtime_ns, status.st_size) if left >= 0 else ()
         yield path.relative_to(folder).as_posix(), judges
 
 

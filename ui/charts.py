@@ -108,7 +108,7 @@ def _chart(
     title: str,
     named: Mapping[str, Sequence[Moment]],
     value: Value,
-    said: Callable[[float], str],
+    in_words: Callable[[float], str],
     *,
     stacked: bool = False,
 ) -> Chart:
@@ -124,8 +124,8 @@ def _chart(
             name,
             place,
             values := [value(moment) for moment in moments],
-            ["" if each is None else said(each) for each in values],
-            "" if (all_of := value(whole[name])) is None else said(all_of),
+            ["" if each is None else in_words(each) for each in values],
+            "" if (all_of := value(whole[name])) is None else in_words(all_of),
         )
         for place, (name, moments) in enumerate(rows.items())
     ]
@@ -143,7 +143,7 @@ def _chart(
         whens=whens,
         bars=list(_bars(series, whens, top)) if stacked else [],
         lines=[] if stacked else list(_lines(series, whens, top)),
-        ticks=[(_y(step * n, top), said(step * n)) for n in range(round(top / step) + 1)],
+        ticks=[(_y(step * n, top), in_words(step * n)) for n in range(round(top / step) + 1)],
         marks=list(_marks(whens)),
     )
 
@@ -156,14 +156,14 @@ def _bars(series: Sequence[Series], whens: Sequence[str], top: float) -> Iterato
             value = each.values[number]
             if value:
                 y = _y(below + value, top)
-                said = f"{when}, {each.name}: {each.shown[number]}"
+                label = f"{when}, {each.name}: {each.shown[number]}"
                 yield Bar(
                     LEFT + room * (number + 0.1),
                     y,
                     room * 0.8,
                     max(0.5, _y(below, top) - y),
                     each.place,
-                    said,
+                    label,
                 )
                 below += value
 

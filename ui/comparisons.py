@@ -67,15 +67,15 @@ def compare(a: Run, b: Run, at: int | None = None) -> Comparison:
     parted = next((pair for pair in pairs if pair.what and pair.what != GIVEN), first)
     chosen = pairs[at] if at is not None and 0 <= at < len(pairs) else parted
     views = (None, None) if chosen is None else (_view(a, chosen.a), _view(b, chosen.b))
-    found = list(_contrasts(*views)) if chosen is not None else []
+    rows = list(_contrasts(*views)) if chosen is not None else []
     return Comparison(
         a=a,
         b=b,
         pairs=pairs,
         chosen=chosen,
         views=views,
-        contrasts=[item for item in found if isinstance(item, Contrast)],
-        same=[item for item in found if isinstance(item, str)],
+        contrasts=[item for item in rows if isinstance(item, Contrast)],
+        same=[item for item in rows if isinstance(item, str)],
         first=first,
         parted=parted,
     )

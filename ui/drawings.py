@@ -117,16 +117,16 @@ def draw(run: Run) -> Drawing | None:
 
 
 def _passed(steps: Sequence[SpanNode]) -> dict[str, NodeSummary]:
-    found: dict[str, NodeSummary] = defaultdict(NodeSummary)
+    by_path: dict[str, NodeSummary] = defaultdict(NodeSummary)
     for bar in steps:
-        span, item = bar.span, found[bar.span.path]
+        span, item = bar.span, by_path[bar.span.path]
         item.executions += 1
         item.seconds += span.seconds
         item.cost += bar.cost
         item.critical = item.critical or bar.critical
         item.status = min(item.status, span.status, key=_rank) if item.span_id else span.status
         item.span_id = span.id
-    return found
+    return by_path
 
 
 def _rank(status: str) -> int:
@@ -138,7 +138,7 @@ def _taken(steps: Sequence[SpanNode], *, ended: bool) -> Counter[tuple[str, str,
 
     A run went to its end only if it has `ended`: one that waits or failed stands where it stopped.
     """
-    found: Counter[tuple[str, str, str]] = Counter()
+    counts: Counter[tuple[str, str, str]] = Counter()
     runs: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     paths: dict[str, str] = {}
     for bar in steps:
@@ -152,8 +152,8 @@ def _taken(steps: Sequence[SpanNode], *, ended: bool) -> Counter[tuple[str, str,
                 for target, number in after.items():
                     if target == END and not outer and not ended:
                         continue
-                    found[paths[outer], source, target] += number
-    return found
+                    counts[paths[outer], source, target] += number
+    return counts
 
 
 def _with_seen(
@@ -211,10 +211,10 @@ def _drawn(shape: Shape, path: str, passage: _Passage, *, outermost: bool = Fals
     first = [target for source, target in shape["edges"] if source == START and target in shape["nodes"]]
     for name in dict.fromkeys((*first, *shape["nodes"])):
         done = passage.nodes.get(below + name)
-        said = len(one_line(done.facts, LONGEST_FACTS)) if done else 0
-        wide = max(116.0, 7.4 * len(one_line(name, LONGEST)) + 28, 6.2 * said + 18)
+        facts_width = len(one_line(done.facts, LONGEST_FACTS)) if done else 0
+        wide = max(116.0, 7.4 * len(one_line(name, LONGEST)) + 28, 6.2 * facts_width + 18)
         if name in inner:
-            title = 7.8 * len(one_line(name, LONGEST)) + 6.2 * max(said, 11) + 40
+            title = 7.8 * len(one_line(name, LONGEST)) + 6.2 * max(facts_width, 11) + 40
             sizes[name] = (max(title, inner[name].width + 2 * PAD), inner[name].height + HEAD + PAD)
         else:
             sizes[name] = (wide, NODE_HEIGHT)

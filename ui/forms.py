@@ -53,7 +53,7 @@ def entries_of(schema: Mapping[str, Any], value: Any, label: str) -> list[Entry]
     ]
 
 
-def typed_value(schema: Mapping[str, Any], value: Any, given: Mapping[str, str], label: str) -> Any:
+def typed_value(schema: Mapping[str, Any], value: Any, texts: Mapping[str, str], label: str) -> Any:
     """Return what was typed into the form. Raises InputError that names what does not fit.
 
     What was left as the form shows it stays as it is: a page shows no signs that hide, and no passwords.
@@ -61,14 +61,14 @@ def typed_value(schema: Mapping[str, Any], value: Any, given: Mapping[str, str],
     resolved = _chosen(schema, value)
     fields = _flat(resolved, schema, value)
     shown = {entry.name: clean(entry.shown) for entry in entries_of(schema, value, label)}
-    left = {name for name, text in shown.items() if text and given.get(name) == text}
+    left = {name for name, text in shown.items() if text and texts.get(name) == text}
     if fields is None:
-        new = value if VALUE in left else _typed(resolved, given.get(VALUE, ""), label)
+        new = value if VALUE in left else _typed(resolved, texts.get(VALUE, ""), label)
     else:
         required = resolved.get("required", [])
         new = dict(value)
         for name, field in fields.items():
-            text = given.get(f"{VALUE}.{name}", "")
+            text = texts.get(f"{VALUE}.{name}", "")
             if f"{VALUE}.{name}" in left and name in value:
                 continue
             if not text and name not in required and field.get("type") != "string":
@@ -87,7 +87,7 @@ def _chosen(schema: Mapping[str, Any], value: Any) -> Mapping[str, Any]:
     options = resolved.get("anyOf")
     if value is None or not isinstance(options, list):
         return resolved
-    others = [found for each in options if (found := _resolved(each, schema)).get("type") != "null"]
+    others = [option for each in options if (option := _resolved(each, schema)).get("type") != "null"]
     return others[0] if len(others) == 1 else resolved
 
 
@@ -98,8 +98,8 @@ def _flat(
     fields = schema.get("properties")
     if not isinstance(fields, Mapping) or not fields or not isinstance(value, dict):
         return None
-    found = {str(name): _resolved(field, root) for name, field in fields.items()}
-    return found if all(map(_is_simple, found.values())) and set(value) <= set(found) else None
+    schemas = {str(name): _resolved(field, root) for name, field in fields.items()}
+    return schemas if all(map(_is_simple, schemas.values())) and set(value) <= set(schemas) else None
 
 
 def _is_simple(schema: Mapping[str, Any]) -> bool:
@@ -219,11 +219,11 @@ def _resolved(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
     for _ in range(DEEPEST):
         if not isinstance(schema, Mapping) or not isinstance(schema.get("$ref"), str):
             break
-        found: Any = root
+        target: Any = root
         for part in schema["$ref"].removeprefix("#/").split("/"):
-            found = found.get(part) if isinstance(found, Mapping) else None
+            target = target.get(part) if isinstance(target, Mapping) else None
         rest = {name: value for name, value in schema.items() if name != "$ref"}
-        schema = {**found, **rest} if isinstance(found, Mapping) else rest
+        schema = {**target, **rest} if isinstance(target, Mapping) else rest
     return schema if isinstance(schema, Mapping) else {}
 
 

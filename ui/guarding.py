@@ -63,8 +63,8 @@ class AccessGuard:
 
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = {name.lower() for name, _ in message["headers"]}
-                more = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in given]
+                sent = {name.lower() for name, _ in message["headers"]}
+                more = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in sent]
                 message["headers"] = [*message["headers"], *more]
             await send(message)
 
@@ -134,8 +134,8 @@ class BearerGuard:
         if secrets.compare_digest(token.strip(), self._token) and kind.lower() == b"bearer":
             await self._app(scope, receive, send)
         else:
-            told = "Send the token that `stepgraph mcp --http` printed: Authorization: Bearer TOKEN."
-            await _answer(send, 401, told, {"www-authenticate": "Bearer"})
+            message = "Send the token that `stepgraph mcp --http` printed: Authorization: Bearer TOKEN."
+            await _answer(send, 401, message, {"www-authenticate": "Bearer"})
 
 
 async def _answer(send: Send, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:

@@ -35,7 +35,7 @@ class Judged:
 def read_judges(folder: Path = FOLDER) -> Judged:
     """Read what the runs of a folder say of their judges."""
     there = [(path.stat().st_mtime, path) for path in folder.glob("*.jsonl") if path.is_file()]
-    found: list[JudgedRun] = []
+    runs: list[JudgedRun] = []
     unread: list[str] = []
     for at, path in sorted(there, reverse=True)[:MOST]:
         try:
@@ -43,5 +43,5 @@ def read_judges(folder: Path = FOLDER) -> Judged:
         except InputError:
             unread.append(path.name)
             continue
-        found += [JudgedRun(run, suite, at, agreement) for agreement in agreements]
-    return Judged(tuple(found), tuple(unread))
+        runs += [JudgedRun(run, suite, at, agreement) for agreement in agreements]
+    return Judged(tuple(runs), tuple(unread))

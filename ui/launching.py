@@ -30,11 +30,11 @@ FINE: Final = (0, 5, 6)  # exit codes: done, waits, a budget ended
 
 @dataclass(frozen=True)
 class Launch:
-    """A command that was begun for a thread: `told` is what to say of it, `problem` why it failed."""
+    """A command that was begun for a thread: `message` is what to say of it, `problem` why it failed."""
 
     thread: str
     arguments: Sequence[str]
-    told: str
+    message: str
     question: str = ""
     at: float = 0.0
     is_over: bool = False
@@ -52,17 +52,17 @@ class Launcher:
         self, command: Sequence[str], database: Database, environment: Mapping[str, str] | None = None
     ) -> None:
         self._command = list(command)
-        given = os.environ if environment is None else environment
-        here = {name: value for name, value in given.items() if name != ENGINE}  # it runs in that process
+        variables = os.environ if environment is None else environment
+        here = {name: value for name, value in variables.items() if name != ENGINE}  # it runs in that process
         self._environment = {**here, VARIABLE: variable_for(database)}
         self._lock = threading.Lock()
         self._queues: dict[str, deque[Launch]] = {}
         self._last: OrderedDict[str, Launch] = OrderedDict()
         self._count = 0
 
-    def begin(self, thread: str, arguments: Sequence[str], told: str, question: str = "") -> bool:
+    def begin(self, thread: str, arguments: Sequence[str], message: str, question: str = "") -> bool:
         """Begin a command, or queue it behind those of its thread; no answer to a question that has one."""
-        launch = Launch(thread, arguments, told, question, time.time())
+        launch = Launch(thread, arguments, message, question, time.time())
         with self._lock:
             queue = self._queues.get(thread)
             if question and any(item.question == question for item in queue or ()):
@@ -93,8 +93,8 @@ class Launcher:
     def recent(self) -> list[Launch]:
         """Return what goes on, and what failed, the latest first."""
         with self._lock:
-            found = [item for item in self._last.values() if not item.is_over or item.problem]
-        return found[::-1]
+            launches = [item for item in self._last.values() if not item.is_over or item.problem]
+        return launches[::-1]
 
     @property
     def version(self) -> str:
@@ -128,17 +128,17 @@ class Launcher:
     def _run(self, launch: Launch) -> str:
         """Run a command to its end, and return what went wrong."""
         with (
-            tempfile.TemporaryFile() as given,
-            tempfile.TemporaryFile() as said,
+            tempfile.TemporaryFile() as stdin,
+            tempfile.TemporaryFile() as stdout,
             tempfile.TemporaryFile() as complained,
         ):
-            given.write(json.dumps(list(launch.arguments)).encode())
-            given.seek(0)
+            stdin.write(json.dumps(list(launch.arguments)).encode())
+            stdin.seek(0)
             # Its own session: Ctrl-C that ends the page does not end a run. No pipes: they would break then.
             ended = subprocess.run(  # noqa: S603 -- our own command line, without a shell
                 self._command,
-                stdin=given,
-                stdout=said,
+                stdin=stdin,
+                stdout=stdout,
                 stderr=complained,
                 env=self._environment,
                 start_new_session=True,
@@ -146,7 +146,7 @@ class Launcher:
             )
             if ended.returncode in FINE:
                 return ""
-            return _problem(_end_of(complained), _end_of(said)) or f"Exit code {ended.returncode}."
+            return _problem(_end_of(complained), _end_of(stdout)) or f"Exit code {ended.returncode}."
 
 
 def _end_of(file: IO[bytes]) -> str:
@@ -155,21 +155,21 @@ def _end_of(file: IO[bytes]) -> str:
     return file.read().decode("utf-8", "replace")
 
 
-def _problem(complained: str, said: str) -> str:
+def _problem(complained: str, stdout: str) -> str:
     """Return why a command failed: what it says as its error, or as that of the run."""
-    _, found, error = complained.rpartition("Error: ")
-    if found:
-        return _told(error.strip())
-    for line in reversed(said.splitlines()):
+    _, separator, error = complained.rpartition("Error: ")
+    if separator:
+        return _fit_to_show(error.strip())
+    for line in reversed(stdout.splitlines()):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(row, dict) and row.get("error"):
-            return _told(str(row["error"]))
-    return _told(complained.strip()[-2000:])
+            return _fit_to_show(str(row["error"]))
+    return _fit_to_show(complained.strip()[-2000:])
 
 
-def _told(text: str) -> str:
+def _fit_to_show(text: str) -> str:
     """Return what a page may show: code that fails may print the keys that it was given."""
     return shorten(clean(NO_KEYS.text(text)), LONGEST)

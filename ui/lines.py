@@ -25,21 +25,21 @@ def input_line(summary: Summary) -> str:
 
 def result_line(summary: Summary) -> str:
     """Return what a run returned beyond what it was given: what a state declares last comes first."""
-    given, made = read_json(summary.input), read_json(summary.output)
-    before = given if isinstance(given, dict) and not cut_text(given) else {}
-    if isinstance(made, dict) and not cut_text(made):
-        new = {name: value for name, value in made.items() if name not in before or before[name] != value}
-        made = dict(reversed((new or made).items()))
-    return _line(_parts(made))
+    run_input, output = read_json(summary.input), read_json(summary.output)
+    before = run_input if isinstance(run_input, dict) and not cut_text(run_input) else {}
+    if isinstance(output, dict) and not cut_text(output):
+        new = {name: value for name, value in output.items() if name not in before or before[name] != value}
+        output = dict(reversed((new or output).items()))
+    return _line(_parts(output))
 
 
 def question_line(summary: Summary) -> str:
     """Return what a run asks a person."""
-    asked = read_json(summary.interrupts)
-    first = asked[0] if isinstance(asked, list) and asked else asked
+    interrupts = read_json(summary.interrupts)
+    first = interrupts[0] if isinstance(interrupts, list) and interrupts else interrupts
     if isinstance(first, dict):
-        said = next((first[name] for name in ("question", "message", "prompt") if first.get(name)), None)
-        first = said or {name: value for name, value in first.items() if name != "kind"}
+        question = next((first[name] for name in ("question", "message", "prompt") if first.get(name)), None)
+        first = question or {name: value for name, value in first.items() if name != "kind"}
     return _line(_parts(first))
 
 
@@ -47,9 +47,9 @@ def _parts(value: Any) -> Iterator[str]:
     if cut := cut_text(value):
         yield cut[0]
     elif isinstance(value, dict):
-        said = {n: v for n, v in value.items() if v not in _NOTHING and not n.startswith((PRIVATE, "__"))}
-        for name, item in said.items():
-            yield f"{name}: {one_line(_plain(item), _ONE if len(said) > 1 else LONGEST)}"
+        fields = {n: v for n, v in value.items() if v not in _NOTHING and not n.startswith((PRIVATE, "__"))}
+        for name, item in fields.items():
+            yield f"{name}: {one_line(_plain(item), _ONE if len(fields) > 1 else LONGEST)}"
     elif value not in _NOTHING:
         yield _plain(value)
 

@@ -42,7 +42,7 @@ def runs_page(reader: Reader, query: Query) -> Mapping[str, Any]:
         "listing": listing,
         "items": list(_items(listing)),
         "is_first": is_first,
-        "is_plain": is_first and not filters.given,
+        "is_plain": is_first and not filters.texts,
         "looked_at": LOOKED_AT,
     }
 

@@ -38,7 +38,7 @@ class Media:
 
 def media_of(run: Run) -> list[Media]:
     """Return what a run holds, in the order in which it appeared, at most MOST."""
-    found: dict[str, Media] = {}
+    media: dict[str, Media] = {}
     for span in run.spans:
         for column in _COLUMNS:
             text = span.row.get(column)
@@ -46,17 +46,17 @@ def media_of(run: Run) -> list[Media]:
                 continue
             names: dict[str, str] | None = None
             for reference in references_in(text):
-                known = found.get(reference.sha256)
+                known = media.get(reference.sha256)
                 if known is not None and known.name:
                     continue
                 if names is None:
                     names = dict(_names(read_json(text)))
                 name = names.get(reference.sha256, "")
-                if known is None and len(found) < MOST:
-                    found[reference.sha256] = Media(reference, name, span)
+                if known is None and len(media) < MOST:
+                    media[reference.sha256] = Media(reference, name, span)
                 elif known is not None and name:
-                    found[reference.sha256] = Media(reference, name, known.span)
-    return list(found.values())
+                    media[reference.sha256] = Media(reference, name, known.span)
+    return list(media.values())
 
 
 def _names(value: Any) -> Iterator[tuple[str, str]]:
@@ -76,7 +76,7 @@ def _names(value: Any) -> Iterator[tuple[str, str]]:
 
 def file_name(name: str, sha256: str, ending: str) -> str:
     """Return a name under which every system saves a file, and opens it as what its bytes are."""
-    kept = re.sub(r"[^A-Za-z0-9._-]+", "-", PurePath(name.replace("\\", "/")).name).strip("-.")[-80:]
-    if not kept:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", PurePath(name.replace("\\", "/")).name).strip("-.")[-80:]
+    if not stem:
         return f"{sha256[:12]}{ending}"
-    return kept if _ENDINGS.search(kept.lower()) else f"{kept}{ending or '.bin'}"
+    return stem if _ENDINGS.search(stem.lower()) else f"{stem}{ending or '.bin'}"

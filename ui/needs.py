@@ -47,24 +47,24 @@ def needs_of(session: Session, run: Run, waits: Sequence[PendingQuestion]) -> li
     name = shlex.quote(one_line(thread.thread_id, 1000))
     job = find_job(session.journal, thread.thread_id)
     graph = "" if thread.graph or job else " --graph file.py:attr"
-    found = list(_effects(session, thread, option))
+    needs = list(_effects(session, thread, option))
     if waits:
-        found += _waiting(session, waits, name, graph + option)
+        needs += _waiting(session, waits, name, graph + option)
     elif run.state == "partial":
-        found.append(_partial(run, name, graph + option))
-    elif found:
+        needs.append(_partial(run, name, graph + option))
+    elif needs:
         pass  # nothing else helps before that is decided
     elif run.state == "failed":
-        found.append(_failed(run, name, graph + option))
+        needs.append(_failed(run, name, graph + option))
     elif run.state == "queued":
-        found.append(_queued(session, job, name, graph + option))
+        needs.append(_queued(session, job, name, graph + option))
     else:
-        told = "No process runs it any more. What was answered is kept, and is not paid again."
+        text = "No process runs it any more. What was answered is kept, and is not paid again."
         if run.state == "interrupted":
-            told = "What it asked was answered, but nothing has gone on with it since."
+            text = "What it asked was answered, but nothing has gone on with it since."
         resume = (f"stepgraph resume {name}{graph}{option}",)
-        found.append(Need("It stopped before its end", told, resume, "resume"))
-    return found
+        needs.append(Need("It stopped before its end", text, resume, "resume"))
+    return needs
 
 
 def _waiting(session: Session, waits: Sequence[PendingQuestion], name: str, option: str) -> Iterator[Need]:
@@ -74,15 +74,15 @@ def _waiting(session: Session, waits: Sequence[PendingQuestion], name: str, opti
         if item.due is not None:
             left = (item.due - session.now()).total_seconds()
             when = item.due.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-            told = f"It is due in {duration(left)}, at {when}." if left > 0 else f"It was due at {when}."
+            text = f"It is due in {duration(left)}, at {when}." if left > 0 else f"It was due at {when}."
             resume = (f"stepgraph resume {name}{option}",)
-            yield Need("It waits for a time", told, resume, "" if left > 0 else "resume")
+            yield Need("It waits for a time", text, resume, "" if left > 0 else "resume")
     if reviews:
         which = [f" --review {item.id[:SHORT_ID]}" if len(reviews) > 1 else "" for item in reviews]
         commands = [f"stepgraph approve {name}{each}{option}" for each in which]
         number = "a person’s word" if len(reviews) == 1 else f"{len(reviews)} decisions"
-        told = "Decide below, or with the command: approve, or reject --reason …, or edit --value …."
-        yield Need(f"It waits for {number}", told, commands)
+        text = "Decide below, or with the command: approve, or reject --reason …, or edit --value …."
+        yield Need(f"It waits for {number}", text, commands)
     if len(times) + len(reviews) < len(waits):
         command = f"stepgraph resume {name} --answer …{option}"
         yield Need("It waits for an answer", "Answer below, or with the command.", (command,))
@@ -94,9 +94,9 @@ def _partial(run: Run, name: str, option: str) -> Need:
     limits = "".join(f" --budget {limit.resource}={_larger(limit.allowed)}" for limit in own)
     why = ", ".join(f"{limit.resource}: {limit.spent:g} of {limit.allowed:g}" for limit in ended or own)
     shared = "" if own else " Its budgets are shared with other threads: `stepgraph budgets` lists them."
-    told = f"What it has so far stands below. {f'Spent: {why}.' if why else ''}{shared}".strip()
+    text = f"What it has so far stands below. {f'Spent: {why}.' if why else ''}{shared}".strip()
     command = f"stepgraph resume {name}{limits or ' --budget usd=…'}{option}"
-    return Need("Its budget ended: it needs more to go on", told, (command,), "budget")
+    return Need("Its budget ended: it needs more to go on", text, (command,), "budget")
 
 
 def _larger(allowed: float) -> str:
@@ -108,18 +108,18 @@ def _failed(run: Run, name: str, option: str) -> Need:
     failed = [node.span for node in run.steps if node.span.status == "failed" and not node.holds_nodes]
     step = max(failed, key=lambda span: span.ended_at, default=None)
     if error.startswith("Rejected"):
-        told = "A rejection stands. To see where another decision leads, fork it at a checkpoint before it."
+        text = "A rejection stands. To see where another decision leads, fork it at a checkpoint before it."
         history = (f"stepgraph history {name}{option}",)
-        return Need("A person rejected it", told, history, error=error, step=step)
-    told = "Once its cause is removed, it goes on where it stopped. What was answered is not paid again."
-    return Need("It failed", told, (f"stepgraph resume {name}{option}",), "resume", error, step)
+        return Need("A person rejected it", text, history, error=error, step=step)
+    text = "Once its cause is removed, it goes on where it stopped. What was answered is not paid again."
+    return Need("It failed", text, (f"stepgraph resume {name}{option}",), "resume", error, step)
 
 
 def _queued(session: Session, job: JobRecord | None, name: str, option: str) -> Need:
     if job is not None:
         missing = unserved(session.journal, job)
-        told = f"It is in the queue of its workers{f', and {missing}' if missing else ''}."
-        return Need("It has not begun", told, (f"stepgraph worker {shlex.quote(job.graph)}{option}",))
+        text = f"It is in the queue of its workers{f', and {missing}' if missing else ''}."
+        return Need("It has not begun", text, (f"stepgraph worker {shlex.quote(job.graph)}{option}",))
     return Need("It has not begun", "Begin it.", (f"stepgraph resume {name}{option}",), "resume")
 
 
@@ -128,7 +128,7 @@ def _effects(session: Session, thread: Thread, option: str) -> Iterator[Need]:
         if effect.thread_id == thread.thread_id:
             key = shlex.quote(one_line(effect.key, 1000))
             why = f"it failed: {effect.error}" if effect.error else "its end is not on record"
-            told = f"The side effect {effect.key}: {why}. Look whether it happened, and say so. Then resume."
+            text = f"The side effect {effect.key}: {why}. Look whether it happened, and say so. Then resume."
             commands = (f"stepgraph effect {key} --done{option}", f"stepgraph effect {key} --again{option}")
             title, started = "Nobody knows whether a side effect happened", repr(effect.started_at)
-            yield Need(title, told, commands, effect=effect.key, started=started)
+            yield Need(title, text, commands, effect=effect.key, started=started)

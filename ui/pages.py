@@ -166,9 +166,9 @@ class Pages:
 
     def _runs(self, query: Query) -> Page:
         version = self._version(Query(())).body  # before the list: what comes later shows up
-        made = runs_page(self._reader, query)
-        waiting = self._open(self._reader.waits()) if made["is_plain"] else None
-        return self._render("runs.html", **made, version=version, waiting=waiting)
+        values = runs_page(self._reader, query)
+        waiting = self._open(self._reader.waits()) if values["is_plain"] else None
+        return self._render("runs.html", **values, version=version, waiting=waiting)
 
     def _charts(self, query: Query) -> Page:
         return self._render("charts.html", **charts_page(self._reader, query))
@@ -194,7 +194,7 @@ class Pages:
         run = self._reader.run(query.one("thread"))
         text, only = query.one("q").strip()[:200], query.one("only")
         only = only if only in FILTERS else ""
-        found = matching(run, text=text, only=only) if text or only else waterfall(run)
+        lines = matching(run, text=text, only=only) if text or only else waterfall(run)
         thread = run.thread.thread_id
         pending = self._reader.waits_of(thread)
         waits = [item for item in pending if not self._is_answered(item)]
@@ -209,13 +209,13 @@ class Pages:
             last=None if self._forms is None else self._forms.launcher.last(thread),
             can_run=self._can_run(thread),
             so_far=() if run.state in ("done", "running") else self._reader.so_far(run),
-            given=self._reader.given(run),
+            run_input=self._reader.input_of(run),
             case=None if self._forms is None else case_form(run, outcome(run)),
             live=PageLinks().version(run.thread.thread_id),
             version=version,
             drawing=draw(run),
             media=media_of(run),
-            lines=found,
+            lines=lines,
             q=text,
             only=only,
             filters=FILTERS,
@@ -234,10 +234,10 @@ class Pages:
         run, name = self._reader.run(query.one("thread")), query.one("name")
         view = step_view(run, query.one("span"))
         texts: list[Text] = [*(view.texts() if view else ()), *(text for _, text in outcome(run))]
-        found = next((text for text in texts if text.name == name), None)
-        if found is None:
+        match = next((text for text in texts if text.name == name), None)
+        if match is None:
             raise InputError("The step has no such text.")
-        return Page(clean(found.whole), PLAIN)
+        return Page(clean(match.whole), PLAIN)
 
     def _blob(self, query: Query) -> Page:
         sha256 = query.one("sha256")
@@ -297,5 +297,5 @@ def _lead(to: str) -> Page:
 
 def file_name(thread_id: str) -> str:
     """Return a name for the file of a run that every system takes."""
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in thread_id)[:80]
-    return f"{PurePath(kept).name.strip('.') or 'run'}.html"
+    stem = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in thread_id)[:80]
+    return f"{PurePath(stem).name.strip('.') or 'run'}.html"

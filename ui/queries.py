@@ -52,54 +52,54 @@ class Filters:
 
     search: Search
     order: Order
-    given: dict[str, str]
+    texts: dict[str, str]
     problems: Sequence[str]
 
     @property
     def query(self) -> dict[str, str]:
         """The filters and the order, as an address has them."""
-        return {**self.given, **({"order": self.order} if self.order != "latest" else {})}
+        return {**self.texts, **({"order": self.order} if self.order != "latest" else {})}
 
     def without(self, name: str) -> dict[str, str]:
         return {key: value for key, value in self.query.items() if key != name}
 
     def chips(self) -> Iterator[tuple[str, str, dict[str, str]]]:
         """Yield each filter with its value, and the list without it."""
-        for name, value in self.given.items():
+        for name, value in self.texts.items():
             yield NAMES[name], value, self.without(name)
 
 
 def filters_in(query: Query) -> Filters:
     """Return the filters in an address."""
     # No database keeps a NUL in a text.
-    given = {name: text for name in NAMES if (text := query.one(name).replace("\0", "").strip()[:WORDS])}
+    texts = {name: text for name in NAMES if (text := query.one(name).replace("\0", "").strip()[:WORDS])}
     problems: list[str] = []
-    status = given.get("status")
+    status = texts.get("status")
     if status is not None and status not in RUN_STATES:
         problems.append(f"status={status}: expected one of {', '.join(RUN_STATES)}.")
     search = Search(
-        text=given.get("q", ""),
+        text=texts.get("q", ""),
         status=status if status in RUN_STATES else None,
-        user=given.get("user", ""),
-        tag=given.get("tag", ""),
-        graph=given.get("graph", ""),
-        since=_day("since", given, problems),
-        until=_day("until", given, problems),
-        min_cost=_number("min_cost", given, problems),
-        max_cost=_number("max_cost", given, problems),
-        min_seconds=_number("min_seconds", given, problems),
-        max_seconds=_number("max_seconds", given, problems),
+        user=texts.get("user", ""),
+        tag=texts.get("tag", ""),
+        graph=texts.get("graph", ""),
+        since=_day("since", texts, problems),
+        until=_day("until", texts, problems),
+        min_cost=_number("min_cost", texts, problems),
+        max_cost=_number("max_cost", texts, problems),
+        min_seconds=_number("min_seconds", texts, problems),
+        max_seconds=_number("max_seconds", texts, problems),
     )
     order = ORDERS.get(query.one("order"), "latest")
     if search.text and order != "latest":
         problems.append(f"order={order}: a search shows the newest runs first.")
         order = "latest"
-    return Filters(search, order, given, problems)
+    return Filters(search, order, texts, problems)
 
 
-def _day(name: str, given: dict[str, str], problems: list[str]) -> float | None:
+def _day(name: str, texts: dict[str, str], problems: list[str]) -> float | None:
     """Return when a day begins by this machine's clock, or, for `until`, when the next one does."""
-    text = given.get(name)
+    text = texts.get(name)
     if text is None:
         return None
     try:
@@ -115,8 +115,8 @@ def _day(name: str, given: dict[str, str], problems: list[str]) -> float | None:
     return None
 
 
-def _number(name: str, given: dict[str, str], problems: list[str]) -> float | None:
-    text = given.get(name)
+def _number(name: str, texts: dict[str, str], problems: list[str]) -> float | None:
+    text = texts.get(name)
     if text is None:
         return None
     try:

@@ -48,7 +48,7 @@ T = TypeVar("T")
 class Listing:
     """One page of the list of runs, and what all that fit come to.
 
-    Where words are searched for, `found` says where they stand and how many runs were looked at; the totals
+    Where words are searched for, `result` says where they stand and how many runs were looked at; the totals
     are then those of the runs in which they were found.
     """
 
@@ -57,7 +57,7 @@ class Listing:
     totals: Totals
     before: Cursor | None = None
     after: Cursor | None = None
-    found: Found | None = None
+    result: Found | None = None
     searched: int = 0
     hits: Mapping[str, Hit] = field(default_factory=dict)
 
@@ -86,20 +86,20 @@ class Reader:
     ) -> Listing:
         """Return a page of the list: the first, or the one behind a place, or the one just before it."""
         if search.text:
-            return self._found(search, after)
+            return self._find(search, after)
         journal = self._session.journal
         page = page_of_threads(journal, search, order, PAGE, after=after, before=before)
         totals = self._once(("totals", search), lambda: totals_of(journal, search))
         summaries = summaries_of(journal, page.threads)
         return Listing(page.threads, summaries, totals, page.before, page.after)
 
-    def _found(self, search: Search, after: Cursor | None) -> Listing:
+    def _find(self, search: Search, after: Cursor | None) -> Listing:
         journal = self._session.journal
-        found = find(journal, search, after=after, seconds=FIND_S)
-        ids = list(found.hits)
-        shown, rest = ids[:PAGE], found.rest
+        result = find(journal, search, after=after, seconds=FIND_S)
+        ids = list(result.hits)
+        shown, rest = ids[:PAGE], result.rest
         if len(ids) > PAGE:
-            rest = found.places[shown[-1]]
+            rest = result.places[shown[-1]]
         within = replace(search, text="", threads=tuple(ids[:MOST_FOUND]))
         total = self._once(("count", replace(search, text="")), lambda: self._count(replace(search, text="")))
         threads = read_threads(journal, shown)
@@ -108,9 +108,9 @@ class Reader:
             summaries_of(journal, threads),
             totals=totals_of(journal, within) if len(ids) <= MOST_FOUND else Totals(len(ids)),
             after=rest,
-            found=found,
+            result=result,
             searched=total,
-            hits=found.hits,
+            hits=result.hits,
         )
 
     def _count(self, search: Search) -> int:
@@ -120,8 +120,8 @@ class Reader:
         """Return how the runs that a search finds did over time."""
         journal = self._session.journal
         if search.text:
-            found = find(journal, search, seconds=FIND_S)
-            search = replace(search, text="", threads=tuple(list(found.hits)[:MOST_FOUND]))
+            result = find(journal, search, seconds=FIND_S)
+            search = replace(search, text="", threads=tuple(list(result.hits)[:MOST_FOUND]))
         return self._once(("trends", search, buckets), lambda: trends_of(journal, search, buckets))
 
     def labels(self) -> Mapping[str, Sequence[str]]:
@@ -134,8 +134,8 @@ class Reader:
 
     def others(self, run: Run, most: int) -> list[Thread]:
         """Return other runs of the same graph, the latest first."""
-        found = list_threads(self._session.journal, most + 1, search=Search(graph=run.thread.name or ""))
-        return [other for other in found if other.thread_id != run.thread.thread_id][:most]
+        threads = list_threads(self._session.journal, most + 1, search=Search(graph=run.thread.name or ""))
+        return [other for other in threads if other.thread_id != run.thread.thread_id][:most]
 
     def _once(self, key: Hashable, read: Callable[[], T]) -> T:
         """Return what was read, as long as the list does not change."""
@@ -143,8 +143,8 @@ class Reader:
         with self._lock:
             kept_version, kept = self._answers.get(key, ("", None))
         if kept_version == version:
-            found: T = kept
-            return found
+            value: T = kept
+            return value
         answer = read()
         with self._lock:
             self._answers[key] = version, answer
@@ -175,15 +175,19 @@ class Reader:
         try:
             with plain_checkpoints(self._session) as checkpoints:
                 values = plain(final_state(checkpoints, thread))
-            given = read_input(self._session.journal, thread)
+            run_input = read_input(self._session.journal, thread)
         except Exception:  # whatever a damaged checkpoint leads to; the rest of the run can be looked at
             return []
         empty: tuple[Any, ...] = (None, "", [], {})
-        found = {n: v for n, v in values.items() if v not in empty and (n not in given or given[n] != v)}
-        masked = self._session.journal.mask.value(found)  # checkpoints are not, unlike what a page reads else
+        fields = {
+            n: v for n, v in values.items() if v not in empty and (n not in run_input or run_input[n] != v)
+        }
+        masked = self._session.journal.mask.value(
+            fields
+        )  # checkpoints are not, unlike what a page reads else
         return [(name, text_of(f"far {name}", value)) for name, value in masked.items()]
 
-    def given(self, run: Run) -> str:
+    def input_of(self, run: Run) -> str:
         """Return the input of a run as JSON, its keys masked; nothing where the record has it not apart."""
         try:
             data = read_input(self._session.journal, run.thread.thread_id) if run.thread.graph else {}
@@ -211,10 +215,10 @@ class Reader:
         """Return a run as it is now. Raises InputError for an unknown one."""
         version = self.version(thread_id)
         with self._lock:
-            kept_version, kept = self._kept.get(thread_id, ("", None))
-            if kept is not None and kept_version == version and not kept.live:
+            kept_version, known = self._kept.get(thread_id, ("", None))
+            if known is not None and kept_version == version and not known.live:
                 self._kept.move_to_end(thread_id)
-                return kept
+                return known
         run = read_run(self._session, thread_id)
         with self._lock:
             self._kept[thread_id] = version, run

@@ -34,8 +34,8 @@ class Repeats(Generic[T]):
         """
         if not any(name == "once" and value for name, value in pairs):
             return act()
-        said = json.dumps([list(pair) for pair in pairs]).encode()
-        key = hashlib.sha256(said).hexdigest()  # a form can be long
+        data = json.dumps([list(pair) for pair in pairs]).encode()
+        key = hashlib.sha256(data).hexdigest()  # a form can be long
         with self._lock:
             before = self._done.get(key)
             if before is None:
@@ -46,11 +46,11 @@ class Repeats(Generic[T]):
         if before is not None:
             return before.result()
         try:
-            found = act()
+            result = act()
         except BaseException as error:
             with self._lock:
                 self._done.pop(key, None)
             mine.set_exception(error)
             raise
-        mine.set_result(found)
-        return found
+        mine.set_result(result)
+        return result

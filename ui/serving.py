@@ -49,13 +49,13 @@ def application(
             form = await _form_of(request.stream())
             if form is None:
                 return Response("The form is too large.", 413, media_type="text/plain")
-            made = await run_in_threadpool(pages.post, request.url.path, form)
+            reply = await run_in_threadpool(pages.post, request.url.path, form)
         else:
             query = Query(request.query_params.multi_items())
-            made = await run_in_threadpool(pages.answer, request.url.path, query)
-        headers = {"content-disposition": f'attachment; filename="{made.save_as}"'} if made.save_as else {}
-        body = made.body.encode("utf-8", "replace") if isinstance(made.body, str) else made.body
-        return Response(body, made.status, headers={**made.headers, **headers, "content-type": made.kind})
+            reply = await run_in_threadpool(pages.answer, request.url.path, query)
+        headers = {"content-disposition": f'attachment; filename="{reply.save_as}"'} if reply.save_as else {}
+        body = reply.body.encode("utf-8", "replace") if isinstance(reply.body, str) else reply.body
+        return Response(body, reply.status, headers={**reply.headers, **headers, "content-type": reply.kind})
 
     app = Starlette(routes=[Route("/{path:path}", page, methods=["GET", "HEAD", "POST"])])
     return AccessGuard(app, token, port, writes=actions is not None)

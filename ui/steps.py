@@ -96,8 +96,8 @@ class StepView:
 
         Replays of these are left out, and the call that was asked for an answer that a fork put in its place.
         """
-        asked = {call.row.get("origin") for call in self.calls if call.span.source == OVERRIDE}
-        own = [call for call in self.calls if call.span.source != REPLAYED and call.row["id"] not in asked]
+        origins = {call.row.get("origin") for call in self.calls if call.span.source == OVERRIDE}
+        own = [call for call in self.calls if call.span.source != REPLAYED and call.row["id"] not in origins]
         return own or self.calls
 
     @property
@@ -144,7 +144,7 @@ def step_view(run: Run, span_id: str) -> StepView | None:
         bar = run.by_id.get(bar.span.parent_id or "")
     if bar is None:
         return None
-    fields, asked = list(_fields(bar.span)), bar.span.row.get("interrupts")
+    fields, interrupts = list(_fields(bar.span)), bar.span.row.get("interrupts")
     return StepView(
         run=run,
         bar=bar,
@@ -152,8 +152,8 @@ def step_view(run: Run, span_id: str) -> StepView | None:
         private=[item for item in fields if item.name.startswith(PRIVATE)],
         calls=[call_view(inner.span) for inner in bar.children if inner.span.kind == "call"],
         retrievals=[_retrieval(inner.span) for inner in bar.children if inner.span.kind == "retrieval"],
-        asked=text_of("asked", read_json(asked)) if asked else None,
-        waits=asked is not None and f'"{WAIT}"' in asked,
+        asked=text_of("asked", read_json(interrupts)) if interrupts else None,
+        waits=interrupts is not None and f'"{WAIT}"' in interrupts,
     )
 
 
@@ -168,19 +168,19 @@ def _retrieval(span: Span) -> RetrievalView:
 def _fields(span: Span) -> Iterator[Field]:
     before, after = read_json(span.row.get("input")), read_json(span.row.get("output"))
     changed = set(changed_fields(span.row) or ())
-    given = before if isinstance(before, dict) and not cut_text(before) else {}
-    made = after if isinstance(after, dict) and not cut_text(after) else {}
-    if before is not None and not given and before != {}:
+    old_fields = before if isinstance(before, dict) and not cut_text(before) else {}
+    new_fields = after if isinstance(after, dict) and not cut_text(after) else {}
+    if before is not None and not old_fields and before != {}:
         yield Field("input", text_of("before input", before), None, changed=False)
-    for name in dict.fromkeys((*given, *made)):
-        wrote = name in made and (name in changed or name.startswith(PRIVATE) or name not in given)
+    for name in dict.fromkeys((*old_fields, *new_fields)):
+        wrote = name in new_fields and (name in changed or name.startswith(PRIVATE) or name not in old_fields)
         yield Field(
             name,
-            text_of(f"before {name}", given[name]) if name in given else None,
-            text_of(f"after {name}", made[name]) if wrote else None,
+            text_of(f"before {name}", old_fields[name]) if name in old_fields else None,
+            text_of(f"after {name}", new_fields[name]) if wrote else None,
             changed=name in changed,
         )
-    if after is not None and not made and after != {}:
+    if after is not None and not new_fields and after != {}:
         yield Field("output", None, text_of("after output", after), changed=True)
 
 
@@ -213,15 +213,15 @@ def call_view(span: Span) -> CallView:
 
 def _last_asked(span: Span) -> str:
     """Return the last message of the user, nothing for one that is no text, or too long for a form."""
-    found = read_json(span.row["messages"])
-    asked = [each for each in found or () if isinstance(each, dict) and each.get("role") == "user"]
-    text = asked[-1].get("content") if asked else None
+    messages = read_json(span.row["messages"])
+    questions = [each for each in messages or () if isinstance(each, dict) and each.get("role") == "user"]
+    text = questions[-1].get("content") if questions else None
     return text if isinstance(text, str) and len(text) <= LONGEST_PROMPT else ""
 
 
 def _messages(span: Span) -> Iterator[Message]:
-    found = read_json(span.row["messages"])
-    for number, message in enumerate(found if isinstance(found, list) else [found]):
+    messages = read_json(span.row["messages"])
+    for number, message in enumerate(messages if isinstance(messages, list) else [messages]):
         if not isinstance(message, dict):
             message = {"content": message}
         text = _content(message.get("content"))

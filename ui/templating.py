@@ -49,9 +49,9 @@ class PageLinks:
     def judges(self) -> str:
         return "/judges"
 
-    def blob(self, found: Reference, name: str = "", *, save: bool = False) -> str:
+    def blob(self, reference: Reference, name: str = "", *, save: bool = False) -> str:
         more = {**({"name": name[:120]} if name else {}), **({"save": "1"} if save else {})}
-        return self._to("/blob", sha256=found.sha256, **more)
+        return self._to("/blob", sha256=reference.sha256, **more)
 
     def version(self, thread: str) -> str:
         return self._to("/version", thread=thread)
@@ -79,7 +79,7 @@ class FileLinks:
     def text(self, thread: str, span: str, name: str) -> str:
         return f"#s-{span}"
 
-    def blob(self, found: Reference) -> str:
+    def blob(self, reference: Reference) -> str:
         """Return nothing: no image leaves this machine, since none can be masked."""
         return ""
 
@@ -125,7 +125,7 @@ def _environment() -> Any:
         "sureness": sureness,
         "when": when,
         "state": state,
-        "way_to_show": lambda found: way_to_show(found.media_type),
+        "way_to_show": lambda reference: way_to_show(reference.media_type),
         "mark": lambda status: MARKS.get(status, "○"),
     }
     return environment

@@ -56,7 +56,7 @@ class PendingQuestion:
 
     @property
     def due(self) -> datetime | None:
-        return _time(self.told.get("due")) if self.is_review else self.waiting.due
+        return _time(self.details.get("due")) if self.is_review else self.waiting.due
 
     @property
     def anchor(self) -> str:
@@ -74,30 +74,30 @@ class PendingQuestion:
         return is_wait(self.waiting.value)
 
     @cached_property
-    def told(self) -> Mapping[str, Any]:
+    def details(self) -> Mapping[str, Any]:
         """What the review says of itself; nothing for a question of another kind."""
         return self.waiting.value if self.is_review else {}
 
     @property
     def question(self) -> str:
         if self.is_review:
-            return str(self.told.get("question") or "")
-        asked = self.waiting.value
-        return asked if isinstance(asked, str) else ""
+            return str(self.details.get("question") or "")
+        value = self.waiting.value
+        return value if isinstance(value, str) else ""
 
     @property
     def field(self) -> str:
-        return str(self.told.get("field") or "value")
+        return str(self.details.get("field") or "value")
 
     @property
     def value(self) -> Any:
         """What is decided on; of a question of another kind, all that it says."""
-        return self.told.get("value") if self.is_review else self.waiting.value
+        return self.details.get("value") if self.is_review else self.waiting.value
 
     @property
     def schema(self) -> Mapping[str, Any]:
-        found = self.told.get("schema")
-        return found if isinstance(found, Mapping) else {}
+        schema = self.details.get("schema")
+        return schema if isinstance(schema, Mapping) else {}
 
     @property
     def entries(self) -> list[Entry]:
@@ -106,24 +106,24 @@ class PendingQuestion:
 
     @property
     def decisions(self) -> Sequence[str]:
-        found = self.told.get("decisions")
-        return [each for each in found if isinstance(each, str)] if isinstance(found, list) else ()
+        names = self.details.get("decisions")
+        return [each for each in names if isinstance(each, str)] if isinstance(names, list) else ()
 
     @property
     def problem(self) -> str:
         """Why the last answer was not taken."""
-        return str(self.told.get("problem") or "")
+        return str(self.details.get("problem") or "")
 
     @property
     def escalates(self) -> datetime | None:
         """When the next one is asked."""
-        return _time(self.told.get("escalates"))
+        return _time(self.details.get("escalates"))
 
     @property
     def asked_before(self) -> list[tuple[str, str]]:
         """Who was asked before, and when."""
-        asked = self.told.get("asked")
-        known = [each for each in asked if isinstance(each, Mapping)] if isinstance(asked, list) else []
+        earlier = self.details.get("asked")
+        known = [each for each in earlier if isinstance(each, Mapping)] if isinstance(earlier, list) else []
         return [(str(each.get("to")), str(each.get("at"))) for each in known]
 
     @cached_property
@@ -134,7 +134,7 @@ class PendingQuestion:
     @cached_property
     def rest(self) -> Text | None:
         """What else it says, which nothing here is made of."""
-        more = {str(name): value for name, value in self.told.items() if name not in KNOWN}
+        more = {str(name): value for name, value in self.details.items() if name not in KNOWN}
         return text_of("rest", plain(more), whole=True) if more else None
 
     @property
@@ -146,7 +146,7 @@ class PendingQuestion:
     @property
     def to(self) -> str:
         """Whom it asks, nothing where it asks anybody."""
-        return str(self.told.get("to") or "")
+        return str(self.details.get("to") or "")
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,8 @@ def read_waits(session: Session) -> Waits:
     So many are looked at, not all: each takes a look at its checkpoint. A damaged one hides no other.
     """
     threads = longest_interrupted(session, MOST + 1)
-    found = [item for thread in threads[:MOST] for item in waits_of(session, thread) if not item.is_wait]
-    return Waits(sorted(found, key=lambda item: (item.since, item.thread_id)), len(threads) > MOST)
+    waits = [item for thread in threads[:MOST] for item in waits_of(session, thread) if not item.is_wait]
+    return Waits(sorted(waits, key=lambda item: (item.since, item.thread_id)), len(threads) > MOST)
 
 
 def waits_of(session: Session, thread_id: str) -> list[PendingQuestion]:

@@ -12,15 +12,15 @@ TOKENS = 4000
 
 def search(query: str, folder: str) -> list[dict[str, Any]]:
     """Return the ranges of a search without a model, best first."""
-    found = coding.search(query, folder, tokens=TOKENS)
-    return [{"file": one.file, "start": one.start, "end": one.end} for one in found.ranges]
+    result = coding.search(query, folder, tokens=TOKENS)
+    return [{"file": one.file, "start": one.start, "end": one.end} for one in result.ranges]
 
 
 def compress(query: str, reads: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what is kept of the reads, at most 40 % of their tokens."""
-    given = [coding.Read(one["file"], one["start"], one["text"]) for one in reads]
-    kept = coding.compress(query, given, keep=0.4)
-    return {"ranges": [{"file": one.file, "start": one.start, "end": one.end} for one in kept.ranges]}
+    windows = [coding.Read(one["file"], one["start"], one["text"]) for one in reads]
+    result = coding.compress(query, windows, keep=0.4)
+    return {"ranges": [{"file": one.file, "start": one.start, "end": one.end} for one in result.ranges]}
 
 
 def apply(path: str, text: str, snippet: str) -> str | None:

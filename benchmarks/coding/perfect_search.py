@@ -52,19 +52,19 @@ class Perfect:
 
     def __call__(self, request: Request, _: CallContext) -> dict[str, Any]:
         seen = "\n".join(str(message["content"]) for message in request.messages if message["role"] == "user")
-        said = "\n".join(
+        transcript = "\n".join(
             str(message["content"]) for message in request.messages if message["role"] == "assistant"
         )
         files = {one["file"] for one in self.wanted}
         hidden = [file for file in sorted(files) if file not in seen and file not in self.looked_for]
-        reads = [one for one in self.wanted if one["file"] in seen and not self._was_read(one, said)]
+        reads = [one for one in self.wanted if one["file"] in seen and not self._was_read(one, transcript)]
         calls: list[dict[str, Any]] = [{"tool": "find", "target": Path(file).name} for file in hidden]
         calls += [
             {"tool": "read", "target": one["file"], "start": one["start"], "end": one["end"]} for one in reads
         ]
         self.looked_for |= set(hidden)
         if calls:
-            if not said:
+            if not transcript:
                 calls += [
                     {"tool": "read", "target": file, "start": start, "end": min(end, start + 40)}
                     for file, start, end in _entries(seen)
@@ -75,19 +75,19 @@ class Perfect:
         return {"ranges": [{**one, "reason": "must change"} for one in named]}
 
     @staticmethod
-    def _was_read(one: Mapping[str, Any], said: str) -> bool:
-        return f'"target":"{one["file"]}","start":{one["start"]},' in said
+    def _was_read(one: Mapping[str, Any], transcript: str) -> bool:
+        return f'"target":"{one["file"]}","start":{one["start"]},' in transcript
 
 
 def _entries(seen: str) -> list[tuple[str, int, int]]:
-    found, file = [], ""
+    entries, file = [], ""
     for line in seen.splitlines():
         span = line.partition(" ")[0].split("-")
         if line.endswith(":") and " " not in line:
             file = line[:-1]
         elif file and len(span) == 2 and all(part.isdigit() for part in span):
-            found.append((file, int(span[0]), int(span[1])))
-    return found
+            entries.append((file, int(span[0]), int(span[1])))
+    return entries
 
 
 def _function(root: Path, gold: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,11 +128,11 @@ def _usage(model: ScriptedModel, named: int) -> dict[str, int]:
         for _, request in model.asks
     ]
     last = [m["content"] for m in model.asks[-1][1].messages if m["role"] == "assistant"]
-    said = sum(tokens(text) for text in last)
+    answer_tokens = sum(tokens(text) for text in last)
     answered = 40 * named  # the ranges, which are not sent again
     return {
-        "search_tokens_in": sent[-1] - said,
-        "search_tokens_out": said + answered,
+        "search_tokens_in": sent[-1] - answer_tokens,
+        "search_tokens_out": answer_tokens + answered,
         "search_tokens_resent": sum(sent),
         "turns": len(sent),
         "calls": sum(text.count('"tool"') for text in last),

@@ -47,16 +47,16 @@ async def ask_again(
         params.pop("prompt", None)  # it is no longer what a managed prompt says
     with using_named(models or {}):
         where = run or RunContext.of(None)
-        asked = as_model(model, f"model={model}") if model is not None else find_model(call["role"], where)
+        stack = as_model(model, f"model={model}") if model is not None else find_model(call["role"], where)
     config: RunnableConfig = session.config(thread_id, checkpoint_ns=call["task"])
     # The fork will have them, and this call is the first that counts there.
     budgets, _ = session.budgets_for(call["thread_id"], budget, ())
     config = with_ledgers(config, *session.ledgers(thread_id, budgets))
     context = CallContext(step=call["step"], role=call["role"], config=config)
-    reply = await asked.complete(Request(messages, **params), context)
+    reply = await stack.complete(Request(messages, **params), context)
     return ForkPoint(
         answer=reply.text,
-        model=asked.name,
+        model=stack.name,
         messages=to_json(messages, fallback=repr).decode(),
         origin=reply.call_id,
     )

@@ -15,17 +15,17 @@ def account_lines(account: BudgetAccount, width: int = 0) -> Iterator[str]:
     name = one_line(account.name).ljust(width)
     until = f"  until {shown_time(account.ends_at)}" if account.ends_at is not None else ""
     for resource, limit in account.limits.items():
-        told = [f"{_said(resource, account.spent[resource])} of {_said(resource, limit)} {resource} spent"]
+        parts = [f"{_text(resource, account.spent[resource])} of {_text(resource, limit)} {resource} spent"]
         if account.reserved[resource]:
-            told.append(f"{_said(resource, account.reserved[resource])} reserved")
+            parts.append(f"{_text(resource, account.reserved[resource])} reserved")
         if account.unsettled[resource]:
-            told.append(f"{_said(resource, account.unsettled[resource])} set aside by processes that died")
-        told.append(f"{_said(resource, account.left[resource])} left")
+            parts.append(f"{_text(resource, account.unsettled[resource])} set aside by processes that died")
+        parts.append(f"{_text(resource, account.left[resource])} left")
         by_hand = "  (set by hand)" if resource in account.by_hand else ""
-        yield f"{name}  {', '.join(told)}{by_hand}{until}"
+        yield f"{name}  {', '.join(parts)}{by_hand}{until}"
     if not account.limits:
         yield f"{name}  no limit{until}"
 
 
-def _said(name: str, amount: float) -> str:
+def _text(name: str, amount: float) -> str:
     return shown(amount, 2) if name == "usd" else f"{int(amount):,}"

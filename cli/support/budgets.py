@@ -52,17 +52,17 @@ def show_budgets(
     with open_session(database) as session:
         if scope is not None and (limits or reset or give_back):
             _change(session.journal, scope, period, limits, reset=reset, give_back=give_back)
-        found = accounts(session.journal, scope, "any" if per is None else period, past=past)
+        rows = accounts(session.journal, scope, "any" if per is None else period, past=past)
     if as_json:
-        for account in found:
+        for account in rows:
             click.echo(json.dumps({**asdict(account), "left": account.left}, ensure_ascii=False))
         return
-    if not found:
+    if not rows:
         click.echo(
             f"No run has spent anything of {'a shared budget' if scope is None else scope} in {database}."
         )
-    width = max((len(one_line(account.name)) for account in found), default=0)
-    for account in found:
+    width = max((len(one_line(account.name)) for account in rows), default=0)
+    for account in rows:
         for line in account_lines(account, width):
             click.echo(line)
 

@@ -23,8 +23,8 @@ def apply_to_file(file: str, *, snippet: str, write: bool, as_json: bool) -> Exi
         edit = _bounded(sys.stdin.buffer)
     else:
         try:
-            with Path(snippet).open("rb") as given:
-                edit = _bounded(given)
+            with Path(snippet).open("rb") as stream:
+                edit = _bounded(stream)
         except OSError as error:
             raise InputError(f"The edit {snippet!r} cannot be read: {error.strerror}.") from None
     try:
@@ -47,8 +47,8 @@ def apply_to_file(file: str, *, snippet: str, write: bool, as_json: bool) -> Exi
     return ExitCode.DONE
 
 
-def _bounded(given: IO[bytes]) -> str:
-    data = given.read(MOST_BYTES + 1)
+def _bounded(stream: IO[bytes]) -> str:
+    data = stream.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise InputError(f"The edit has more than {MOST_BYTES:,} bytes.")
     return data.decode("utf-8", "replace")

@@ -30,12 +30,12 @@ def run_compress(
         reads = [Read(str(file), 1, _text(file)) for file in files]
     else:
         reads = [Read(STDIN, 1, _standard_input())]
-    found = compress(query, reads, keep=keep, tokens=tokens)
+    result = compress(query, reads, keep=keep, tokens=tokens)
     if as_json:
-        ranges = [asdict(range_) for range_ in found.ranges]
-        click.echo(json.dumps({"ranges": ranges, "text": found.text, "removed": round(found.removed, 4)}))
+        ranges = [asdict(range_) for range_ in result.ranges]
+        click.echo(json.dumps({"ranges": ranges, "text": result.text, "removed": round(result.removed, 4)}))
     else:
-        click.echo(found.text)
+        click.echo(result.text)
 
 
 def _text(file: Path) -> str:
@@ -52,20 +52,20 @@ def _standard_input() -> str:
 
 def _object(text: str) -> tuple[str, list[Read]]:
     try:
-        given = json.loads(text)
-        return _said(given, "query", str), [_read(read) for read in _said(given, "reads", list)]
+        request = json.loads(text)
+        return _field(request, "query", str), [_read(read) for read in _field(request, "reads", list)]
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"Standard input: {error}. Expected {FORM}, or a QUERY on the command line."
         ) from None
 
 
-def _read(given: Any) -> Read:
-    return Read(_said(given, "file", str), _said(given, "start", int), _said(given, "text", str))
+def _read(fields: Any) -> Read:
+    return Read(_field(fields, "file", str), _field(fields, "start", int), _field(fields, "text", str))
 
 
-def _said(given: Any, name: str, form: type) -> Any:
-    value = given.get(name) if isinstance(given, dict) else None
+def _field(fields: Any, name: str, form: type) -> Any:
+    value = fields.get(name) if isinstance(fields, dict) else None
     if not isinstance(value, form) or isinstance(value, bool):
         raise ValueError(f"{name!r} is missing, or not what it should be")  # noqa: TRY004 - told as bad JSON is
     return value

@@ -45,19 +45,21 @@ def run_search(
 ) -> None:
     """Print the lines of a folder that a question is about."""
     place = (index or usual_place(folder_of(folder))) if keeps else None
-    found = search(query, folder, tokens=tokens, kinds=kinds, index=CodeIndex(folder, place))
+    result = search(query, folder, tokens=tokens, kinds=kinds, index=CodeIndex(folder, place))
     if as_json:
-        ranges = [asdict(one) for one in found.ranges]
-        click.echo(json.dumps({"ranges": ranges, "files": found.files[:MOST_FILES], "tokens": found.tokens}))
+        ranges = [asdict(one) for one in result.ranges]
+        click.echo(
+            json.dumps({"ranges": ranges, "files": result.files[:MOST_FILES], "tokens": result.tokens})
+        )
         return
-    reasons = {str(one): one for one in found.ranges}
+    reasons = {str(one): one for one in result.ranges}
     number = 0
-    for line in found.text.split("\n"):
+    for line in result.text.split("\n"):
         if head := reasons.pop(line, None):
             click.secho(f"{head}  {head.reason}", bold=True)
             number = head.start
         else:
             click.echo(f"{number:>6} {line.rstrip()}")
             number += 1
-    if not found.ranges:
+    if not result.ranges:
         click.echo("Nothing in this folder fits the question; ask with other words, or see --kind.")

@@ -40,7 +40,7 @@ def check_deploy(
         database = database.absolute()
     versions = Versions(new, old)
     bound = parse_models(models)
-    found: list[Outlook] = []
+    outlooks: list[Outlook] = []
     others: Counter[str] = Counter()
     with readable(database) as kept, Session(kept) as session, deploy_check(session, bound) as check:
         for thread in unended_threads(session.journal):
@@ -60,10 +60,10 @@ def check_deploy(
                     others[thread.graph or thread.name or "a graph without a name"] += 1
                     continue
                 outlook = check.outlook(thread, loaded.graph)
-            found.append(outlook)
-            click.echo(json.dumps(_row(outlook), ensure_ascii=False) if as_json else _told(outlook))
-    _summary(found, others, as_json)
-    return ExitCode.DONE if all(outlook.is_well for outlook in found) else ExitCode.FAILED
+            outlooks.append(outlook)
+            click.echo(json.dumps(_row(outlook), ensure_ascii=False) if as_json else _line(outlook))
+    _summary(outlooks, others, as_json)
+    return ExitCode.DONE if all(outlook.is_well for outlook in outlooks) else ExitCode.FAILED
 
 
 @dataclass
@@ -85,11 +85,11 @@ class Versions:
         """Return the new version of a thread's graph, None if it gets none."""
         for reference in self.new:
             if Path(reference).is_dir():
-                found = self._in_folder(Path(reference), thread)
+                loaded = self._in_folder(Path(reference), thread)
             else:
-                found = self._load(reference) if self._is_of(self._load(reference), thread) else None
-            if found is not None:
-                return found
+                loaded = self._load(reference) if self._is_of(self._load(reference), thread) else None
+            if loaded is not None:
+                return loaded
         return None
 
     def _load(self, reference: str) -> Loaded:
@@ -154,7 +154,7 @@ def _row(outlook: Outlook) -> Mapping[str, Any]:
     }
 
 
-def _told(outlook: Outlook) -> str:
+def _line(outlook: Outlook) -> str:
     where = f", waits for {outlook.waits_for}" if outlook.waits_for else ""
     lines = [f"{outlook.thread}: {outlook.verdict}{where}"]
     if outlook.migrations:
@@ -171,18 +171,18 @@ def _calls(number: int) -> str:
     return "1 call is" if number == 1 else f"{number} calls are"
 
 
-def _summary(found: Sequence[Outlook], others: Mapping[str, int], as_json: bool) -> None:
+def _summary(outlooks: Sequence[Outlook], others: Mapping[str, int], as_json: bool) -> None:
     graphs: dict[str, Counter[str]] = {}
-    for outlook in found:
+    for outlook in outlooks:
         graphs.setdefault(outlook.graph or "", Counter())[outlook.verdict] += 1
     if as_json:
         summary = {"graphs": graphs, "not_checked": dict(others)}
         click.echo(json.dumps({"summary": summary}, ensure_ascii=False))
         return
     for graph, verdicts in graphs.items():
-        told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items()))
-        click.echo(clean(f"{graph}: {told}"))
+        counts = ", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items()))
+        click.echo(clean(f"{graph}: {counts}"))
     for graph, number in others.items():
         click.echo(clean(f"{graph}: {number} not checked, the new version is of another graph"))
-    if not found:
+    if not outlooks:
         click.echo("No thread waits for this version.")

@@ -21,16 +21,16 @@ from .show import open_session
 def show_effects(*, database: Database, as_json: bool) -> None:
     """Print the side effects whose end is not on record."""
     with open_session(database) as session:
-        found = session.undecided_effects()
-        busy = {effect.thread_id for effect in found if session.claims.is_run(effect.thread_id)}
+        effects = session.undecided_effects()
+        busy = {effect.thread_id for effect in effects if session.claims.is_run(effect.thread_id)}
     if as_json:
-        for effect in found:
+        for effect in effects:
             row = {**asdict(effect), "error": effect.error, "running": effect.thread_id in busy}
             click.echo(json.dumps({n: v for n, v in row.items() if n != "result"}, ensure_ascii=False))
         return
-    if not found:
+    if not effects:
         click.echo("Of every side effect it is known whether it happened.")
-    for effect in found:
+    for effect in effects:
         click.echo(_line(effect, running=effect.thread_id in busy))
 
 
@@ -53,12 +53,12 @@ def decide(
     if happened is None:
         raise InputError("Say whether it happened: --done, or --again if it did not.")
     with open_session(database) as session:
-        found = session.decide_effect(
+        effect = session.decide_effect(
             key, happened=happened, update=_update(wrote), by=by or system_user(), change=change
         )
     click.echo(f"{one_line(key, 1000)}  {'done' if happened else 'will be done again'}")
     option = option_for(database)
-    thread = shlex.quote(one_line(found.thread_id, 1000))
+    thread = shlex.quote(one_line(effect.thread_id, 1000))
     click.echo(f"Go on with its thread:  stepgraph resume {thread}{option}")
 
 

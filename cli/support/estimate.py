@@ -37,22 +37,22 @@ def show_estimate(
 ) -> None:
     """Print what a run can cost, and what runs cost before."""
     loaded = load_graph(reference)
-    given = None
+    state = None
     if inputs:
         first = read_inputs(inputs, loaded.state)[0]
         if first.error:
             raise first.error
-        given = first.state
+        state = first.state
     bound = parse_models(models)
     check_roles(bound, loaded.graph)
     with ExitStack() as stack:
         session = None if is_missing(database) else stack.enter_context(Session(database))
         stack.enter_context(asking_nobody())
         stack.enter_context(using_named(bound))
-        found = estimate(loaded.graph, given, session=session, lane=lane or "live")
-        budgets = () if session is None else ruled(scopes_of(graph=found.graph))
+        result = estimate(loaded.graph, state, session=session, lane=lane or "live")
+        budgets = () if session is None else ruled(scopes_of(graph=result.graph))
         limits = [] if session is None else accounts_of(session.journal, ThreadBudgets(ruled=budgets))
-    click.echo(json.dumps(_plain(asdict(found))) if as_json else _shown(found))
+    click.echo(json.dumps(_plain(asdict(result))) if as_json else _shown(result))
     for line in [] if as_json else [line for account in limits for line in account_lines(account)]:
         click.echo(f"budget: {line}")
 
@@ -66,18 +66,18 @@ def _plain(value: Any) -> Any:
     return "unbounded" if isinstance(value, float) and math.isinf(value) else value
 
 
-def _shown(found: Estimate) -> str:
-    lines = [f"{found.graph}: what one run can cost"]
-    width = max((len(step.step) for step in found.steps), default=0)
-    lines += [_step_line(step, width) for step in found.steps]
+def _shown(result: Estimate) -> str:
+    lines = [f"{result.graph}: what one run can cost"]
+    width = max((len(step.step) for step in result.steps), default=0)
+    lines += [_step_line(step, width) for step in result.steps]
     lines += [
-        f"calls:  {_range(found.least_calls, found.most_calls)}; "
-        f"{_number(found.worst_calls)} if every answer must be asked for as often as its step tries",
-        f"tokens: {'unknown' if found.tokens is None else f'at most {_number(found.tokens)}'}",
-        f"cost:   {_money(found.usd)}",
+        f"calls:  {_range(result.least_calls, result.most_calls)}; "
+        f"{_number(result.worst_calls)} if every answer must be asked for as often as its step tries",
+        f"tokens: {'unknown' if result.tokens is None else f'at most {_number(result.tokens)}'}",
+        f"cost:   {_money(result.usd)}",
     ]
-    lines += [f"  unknown: {text}" for text in found.unknown]
-    if past := found.past:
+    lines += [f"  unknown: {text}" for text in result.unknown]
+    if past := result.past:
         runs = f"{past.runs} finished run{'s' if past.runs > 1 else ''}"
         lines.append(
             f"{runs} on record: on average {past.calls:.1f} calls, {past.tokens:,.0f} tokens, "

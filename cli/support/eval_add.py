@@ -53,7 +53,7 @@ def add_case(
         loaded = _graph(suite, graph, reference)
         node = suite.node if suite is not None else None
         target = target_of(loaded.graph, node)
-        made = case_of(
+        entry = case_of(
             session.journal,
             thread,
             case or re.sub(r"[^\w.-]+", "-", thread).strip("-") or "case",
@@ -66,24 +66,24 @@ def add_case(
         if judge is not None and suite is not None:
             judged = judge_of(suite, judge)
             label = label_of(session.journal, thread, judged, passed=not wrong, by=by)
-    known = suite is not None and any(digest(c.input) == digest(made["input"]) for c in suite.cases)
+    known = suite is not None and any(digest(c.input) == digest(entry["input"]) for c in suite.cases)
     text = None
     if label is None or not known:  # else the person judges one more answer to a case that is there
-        text, longer = append_case(file, made, _from_here(loaded.reference))
-        if not _is_to_fill(made):
+        text, longer = append_case(file, entry, _from_here(loaded.reference))
+        if not _is_to_fill(entry):
             check_suite(longer, target)
     if label is not None and judged.labels is not None:
         write_suite(judged.labels, with_label(judged.labels, label))
     if text is not None:
         write_suite(file, text)
     if as_json:
-        click.echo(json.dumps(made if label is None else {**made, "label": label}))
+        click.echo(json.dumps(entry if label is None else {**entry, "label": label}))
         return
     if text is not None:
-        click.echo(clean(f"{file}: the case {made['id']!r} of the run {thread!r}."))
+        click.echo(clean(f"{file}: the case {entry['id']!r} of the run {thread!r}."))
     if label is not None:
         click.echo(clean(f"{judged.labels}: {verdict}, for the judge {judge!r}."))
-    if text is not None and _is_to_fill(made):
+    if text is not None and _is_to_fill(entry):
         click.echo(f"Write what it must give in place of {TO_FILL!r}; until then the suite does not run.")
 
 
@@ -107,7 +107,7 @@ def _check_verdict(
 def _corrected(journal: Journal, thread: str, correct: Sequence[str]) -> dict[str, Any]:
     """Return the fields that a run should have given: text where it gave text, else JSON."""
     _, output = ended_run(journal, thread)
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for text in correct:
         name, sign, value = text.partition("=")
         if not sign:
@@ -117,16 +117,16 @@ def _corrected(journal: Journal, thread: str, correct: Sequence[str]) -> dict[st
                 f"--correct {text}: the run gave no field {name!r}. {did_you_mean(name, output)}"
             )
         try:
-            found[name] = value if isinstance(output[name], str) else json.loads(value)
+            fields[name] = value if isinstance(output[name], str) else json.loads(value)
         except ValueError:
-            found[name] = value
-        if found[name] == output[name]:
+            fields[name] = value
+        if fields[name] == output[name]:
             raise InputError(f"--correct {name}: that is what the run gave.")
-    return found
+    return fields
 
 
-def _is_to_fill(made: Mapping[str, Any]) -> bool:
-    return bool(made.get("expect", {}).get("output") == TO_FILL)
+def _is_to_fill(entry: Mapping[str, Any]) -> bool:
+    return bool(entry.get("expect", {}).get("output") == TO_FILL)
 
 
 def _from_here(reference: str) -> str:

@@ -58,7 +58,7 @@ def blame_runs(
     beside = None if old is None else _old_version(old)
     theirs = {} if old is None else known_models(before.header.models, f"The run {before.header.run!r}")
     with open_session(database) as session:
-        asked = ablame(
+        work = ablame(
             before,
             after,
             suite,
@@ -70,9 +70,9 @@ def blame_runs(
             old=beside,
             old_models=theirs,
         )
-        found = asyncio.run(asked)
-    show_sections(blame_sections(found), asdict(found), as_json, files)
-    return ExitCode.DONE if found.complete else ExitCode.PARTIAL
+        result = asyncio.run(work)
+    show_sections(blame_sections(result), asdict(result), as_json, files)
+    return ExitCode.DONE if result.complete else ExitCode.PARTIAL
 
 
 def _old_version(reference: str) -> Compiled:
@@ -110,8 +110,8 @@ def _locate(
     else:
         suite = load_suite(reference)
     with open_session(database) as session:
-        found = asyncio.run(locate(session, suite, thread, case_of(suite, thread, case)))
-    show_sections(located_sections(found), asdict(found), as_json, files)
+        result = asyncio.run(locate(session, suite, thread, case_of(suite, thread, case)))
+    show_sections(located_sections(result), asdict(result), as_json, files)
     return ExitCode.DONE
 
 

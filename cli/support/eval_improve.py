@@ -56,13 +56,13 @@ def improve_prompt(
     loaded = load_target(suite, graph)
     run = name or new_run(suite)
 
-    def told(line: str) -> None:
+    def announce(line: str) -> None:
         if not as_json:
             click.echo(clean(line), err=True)
 
     def starting(plan: ImprovePlan) -> None:
         for line in plan_lines(plan):
-            told(line)
+            announce(line)
 
     with Session(database) as session, using_named(parse_models(models)):
         work = aimprove(
@@ -79,20 +79,20 @@ def improve_prompt(
             rounds=rounds,
             part=part,
             starting=starting,
-            told=told,
+            announce=announce,
         )
         try:
-            found = asyncio.run(work)
+            result = asyncio.run(work)
         except (KeyboardInterrupt, asyncio.CancelledError):
             click.echo(f"Stopped. Go on with it: the same command with --run {one_line(run)}", err=True)
             raise KeyboardInterrupt from None
-    show_sections(improve_sections(found), asdict(found), as_json, files)
-    if found.verdict == "better" and write is not None:
-        _write(write, found.template.text, there)
-        told(f"\nThe new prompt is in {write}. Put it in the code of {node} yourself.")
-    elif not (as_json or found.complete):
+    show_sections(improve_sections(result), asdict(result), as_json, files)
+    if result.verdict == "better" and write is not None:
+        _write(write, result.template.text, there)
+        announce(f"\nThe new prompt is in {write}. Put it in the code of {node} yourself.")
+    elif not (as_json or result.complete):
         click.echo(f"Go on with it, under a larger budget: the same command with --run {one_line(run)}")
-    return ExitCode.DONE if found.complete else ExitCode.PARTIAL
+    return ExitCode.DONE if result.complete else ExitCode.PARTIAL
 
 
 def _there(path: Path) -> bytes | None:

@@ -142,7 +142,7 @@ class EvalProgress:
         self._live = sys.stderr.isatty()
         self._cost = NOTHING
         self._bad = 0
-        self._told = -1
+        self._last_tenth = -1
 
     def __call__(self, results: Results, trial: Trial) -> None:
         self._cost += trial.cost
@@ -153,9 +153,9 @@ class EvalProgress:
         if not trial.passed:
             self.end()
             click.echo(f"  {one_line(trial.case)}: {one_line(problem_of(trial), 140)}", err=True)
-        if not self._live and done * 10 // wanted == self._told:
+        if not self._live and done * 10 // wanted == self._last_tenth:
             return
-        self._told = done * 10 // wanted
+        self._last_tenth = done * 10 // wanted
         unknown = " + unknown" if self._cost.unknown else ""
         cost = f"${shown(self._cost.known_usd)}{unknown} so far"
         line = f"{done} of {wanted} trials, {self._bad} failed, {cost}"
@@ -163,7 +163,7 @@ class EvalProgress:
 
     def end(self) -> None:
         """Leave the line that is rewritten."""
-        if self._live and not self._quiet and self._told >= 0:
+        if self._live and not self._quiet and self._last_tenth >= 0:
             click.echo("", err=True)
 
 
@@ -173,8 +173,8 @@ def check_eval(reference: str, graph: str | None, *, as_json: bool = False) -> N
     check_suite(suite, target_of(load_target(suite, graph).graph, suite.node))
     trials = len(suite.cases) * suite.repeats
     if as_json:
-        told = {"suite": suite.name, "cases": len(suite.cases), "trials": trials, "gates": len(suite.gates)}
-        click.echo(json.dumps(told, ensure_ascii=False))
+        sizes = {"suite": suite.name, "cases": len(suite.cases), "trials": trials, "gates": len(suite.gates)}
+        click.echo(json.dumps(sizes, ensure_ascii=False))
         return
     counts = f"{len(suite.cases)} cases, {trials} trials, {len(suite.gates)} gates"
     click.echo(clean(f"{suite.name}: {counts}. It fits its graph."))
@@ -192,10 +192,10 @@ def report_eval(
 
 def compare_evals(a: Path, b: Path, *, as_json: bool, files: dict[str, Path | None]) -> None:
     """Show how the results B differ from A."""
-    found = compare(read_results(a), read_results(b))
-    if not found.differences:
+    comparison = compare(read_results(a), read_results(b))
+    if not comparison.differences:
         raise InputError(f"{a} and {b} share no case and metric, so there is nothing to compare.")
-    show_sections(comparison_sections(found), asdict(found), as_json, files)
+    show_sections(comparison_sections(comparison), asdict(comparison), as_json, files)
 
 
 def _show(report: Report, path: Path, as_json: bool, files: Mapping[str, Path | None]) -> None:

@@ -71,16 +71,16 @@ def run_sweep(
             lane=lane or "live",
         )
         try:
-            found = asyncio.run(work)
+            result = asyncio.run(work)
         except (KeyboardInterrupt, asyncio.CancelledError):
             click.echo(f"Stopped. Go on with it: the same command with --run {one_line(run)}", err=True)
             raise KeyboardInterrupt from None
-    best = found.cheapest
-    values = {**asdict(found), "cheapest": None if best is None else dict(best.models)}
-    show_sections(sweep_sections(found), values, as_json, files)
-    if not (as_json or found.complete):
+    best = result.cheapest
+    values = {**asdict(result), "cheapest": None if best is None else dict(best.models)}
+    show_sections(sweep_sections(result), values, as_json, files)
+    if not (as_json or result.complete):
         click.echo(f"Go on with it, under a larger budget: the same command with --run {one_line(run)}")
-    return ExitCode.DONE if found.complete else ExitCode.PARTIAL
+    return ExitCode.DONE if result.complete else ExitCode.PARTIAL
 
 
 def _axes(models: Sequence[str], steps: Sequence[str]) -> tuple[list[Axis], dict[str, str]]:

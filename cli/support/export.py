@@ -39,13 +39,13 @@ def export_threads(
             from ...ui.exporting import to_html
 
             _write([to_html(read_run(session, threads[0]), read_settings().sent_mask)], to)
-            told = "1 run"
+            amount = "1 run"
         else:
             rows = _spans(session, threads) if spans else records(session, threads)
             number = _write((json.dumps(row, ensure_ascii=False) for row in rows), to)
-            told = f"{number} {'spans' if spans else 'records'}"
+            amount = f"{number} {'spans' if spans else 'records'}"
     if to is not None:
-        click.echo(f"{told} in {clean(str(to))}.")
+        click.echo(f"{amount} in {clean(str(to))}.")
 
 
 def _write(texts: Iterable[str], to: Path | None) -> int:

@@ -88,8 +88,8 @@ def run_all(session: Session, jobs: list[ThreadJob], at_once: int, as_json: bool
 
 def _tell_of_batches(session: Session, threads: list[str]) -> None:
     """Say which batches go on at their providers although nobody waits for them."""
-    found = {item.batch.id: item for each in awaited(session.journal, threads).values() for item in each}
-    for item in found.values():
+    by_id = {item.batch.id: item for each in awaited(session.journal, threads).values() for item in each}
+    for item in by_id.values():
         click.echo(f"{batch_line(item.batch)}. It goes on: `stepgraph resume` collects it.", err=True)
 
 
@@ -143,10 +143,10 @@ def _ended(result: RunResult) -> RunOutcome:
         missing = f" Missing: {', '.join(result.missing)}." if result.missing else ""
         outcome.code, outcome.error = ExitCode.PARTIAL, f"{result.limit}{missing}"
     elif result.status == "interrupted":
-        asked = "; ".join(show_question(item.value) for item in result.waiting)
+        questions = "; ".join(show_question(item.value) for item in result.waiting)
         timed = all(is_wait(item.value) for item in result.waiting)
         what = "waits" if timed and result.waiting else "waits for an answer to"
-        outcome.code, outcome.error = ExitCode.WAITING, f"{what}: {asked}"
+        outcome.code, outcome.error = ExitCode.WAITING, f"{what}: {questions}"
         outcome.asked = [item.value for item in result.waiting if is_review(item.value)]
         outcome.reviews = sum(is_review(item.value) for item in result.waiting)
         outcome.timed = timed

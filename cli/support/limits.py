@@ -25,10 +25,10 @@ def parse_budget(limits: Sequence[str]) -> Budgets | None:
     if list(limits) == ["none"]:
         return Budget()
     own = [part for text in limits if not _is_shared(text) for part in text.split(",")]
-    found = [_budget(text.split(","), text) for text in limits if _is_shared(text)]
+    budgets = [_budget(text.split(","), text) for text in limits if _is_shared(text)]
     if own:
-        found.insert(0, _budget(own, " ".join(own)))
-    return found[0] if len(found) == 1 else tuple(found)
+        budgets.insert(0, _budget(own, " ".join(own)))
+    return budgets[0] if len(budgets) == 1 else tuple(budgets)
 
 
 def _is_shared(text: str) -> bool:

@@ -66,7 +66,7 @@ def serve_graph(
             asyncio.run(_over_stdio(serve, *pipes))
         else:
             with suppress(KeyboardInterrupt):
-                _over_http(serve, port or 0, token, told=token_env is None)
+                _over_http(serve, port or 0, token, shows_token=token_env is None)
 
     if reference == CODE_TOOLS:
         tools = code_tools(folder or ".", write=write)
@@ -119,7 +119,7 @@ async def _over_stdio(serve: Serve, reading: int, writing: int) -> None:
             await server.run(incoming, outgoing, server.create_initialization_options())
 
 
-def _over_http(serve: Serve, port: int, token: str, *, told: bool) -> None:
+def _over_http(serve: Serve, port: int, token: str, *, shows_token: bool) -> None:
     import uvicorn
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
     from mcp.server.transport_security import TransportSecuritySettings
@@ -143,7 +143,7 @@ def _over_http(serve: Serve, port: int, token: str, *, told: bool) -> None:
 
         guarded = BearerGuard(manager.handle_request, token)
         app = Starlette(routes=[Mount("/", app=guarded)], lifespan=running)
-        shown = token if told else "the token that you gave"
+        shown = token if shows_token else "the token that you gave"
         click.echo(f"http://{LOOPBACK}:{own}/mcp\nAuthorization: Bearer {shown}\nCtrl-C ends it.")
         settings = uvicorn.Config(
             app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=2

@@ -65,7 +65,7 @@ class WorkflowTool:
             return self.tools()
 
         async def call(name: str, arguments: dict[str, Any]) -> CallToolResult:
-            return await _Call(server, self._loaded, self._session, self._models, self._budget).made(
+            return await _Call(server, self._loaded, self._session, self._models, self._budget).run(
                 name == self.resume_name, arguments
             )
 
@@ -148,7 +148,7 @@ class _Call:
         self._budget = budget
         self._steps = 0
 
-    async def made(self, resumes: bool, arguments: dict[str, Any]) -> CallToolResult:
+    async def run(self, resumes: bool, arguments: dict[str, Any]) -> CallToolResult:
         own = THREAD in fields_of(self._loaded.state) and not resumes
         thread = None if own else arguments.pop(THREAD, None)
         thread = thread or new_thread_id(self._loaded.name)
@@ -166,8 +166,8 @@ class _Call:
                 is_error=True,
             )
         except Exception as error:
-            told = without_keys(f"{type(error).__name__}: {error}")
-            return _result({THREAD: thread, "status": "failed", "message": clean(told)}, is_error=True)
+            message = without_keys(f"{type(error).__name__}: {error}")
+            return _result({THREAD: thread, "status": "failed", "message": clean(message)}, is_error=True)
         return _ended(result)
 
     async def _begun(self, thread: str, arguments: dict[str, Any]) -> RunResult[Any]:
@@ -240,14 +240,14 @@ class _Call:
         )
         if answered.action != "accept" or answered.content is None:
             return None
-        said = dict(answered.content)
+        content = dict(answered.content)
         if not is_reviewed:
-            return json_or_text(str(said.get("answer", "")))
-        answer: dict[str, Any] = {"decision": said.get("decision", "approve")}
-        if said.get("reason"):
-            answer["reason"] = str(said["reason"])
+            return json_or_text(str(content.get("answer", "")))
+        answer: dict[str, Any] = {"decision": content.get("decision", "approve")}
+        if content.get("reason"):
+            answer["reason"] = str(content["reason"])
         if answer["decision"] == "edit":
-            text = str(said.get("value", ""))
+            text = str(content.get("value", ""))
             is_text = item.value.get("schema", {}).get("type") == "string"
             answer["value"] = text if is_text else json_or_text(text)
         return answer
@@ -270,12 +270,12 @@ ANSWER_FORM: Final[dict[str, Any]] = {
 
 
 def _question(item: Interrupt) -> str:
-    asked = item.value
-    if not is_review(asked):
-        return clean(show_question(asked))
-    shown = json.dumps(plain(asked.get("value")), ensure_ascii=False)
-    problem = f" ({asked['problem']})" if asked.get("problem") else ""
-    return clean(f"{asked.get('question')}{problem}\n{asked.get('field')}: {shown}")
+    value = item.value
+    if not is_review(value):
+        return clean(show_question(value))
+    shown = json.dumps(plain(value.get("value")), ensure_ascii=False)
+    problem = f" ({value['problem']})" if value.get("problem") else ""
+    return clean(f"{value.get('question')}{problem}\n{value.get('field')}: {shown}")
 
 
 def _command(answers: Any) -> Any:
@@ -285,20 +285,20 @@ def _command(answers: Any) -> Any:
 
 
 def _ended(result: RunResult[Any]) -> CallToolResult:
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         THREAD: result.thread_id,
         "status": result.status,
         "output": plain(result.values),
     }
     if result.waiting:
-        told["waiting"] = [{"id": item.id, "question": _question(item)} for item in result.waiting]
+        fields["waiting"] = [{"id": item.id, "question": _question(item)} for item in result.waiting]
     if result.limit:
-        told["message"] = result.limit
-    return _result(told)
+        fields["message"] = result.limit
+    return _result(fields)
 
 
-def _result(told: dict[str, Any], *, is_error: bool = False) -> CallToolResult:
+def _result(fields: dict[str, Any], *, is_error: bool = False) -> CallToolResult:
     from mcp.types import CallToolResult, TextContent
 
-    text = TextContent(type="text", text=json.dumps(told, ensure_ascii=False))
-    return CallToolResult(content=[text], structuredContent=told, isError=is_error)
+    text = TextContent(type="text", text=json.dumps(fields, ensure_ascii=False))
+    return CallToolResult(content=[text], structuredContent=fields, isError=is_error)

@@ -52,27 +52,27 @@ def check(names: Sequence[str], *, offline: bool, as_json: bool) -> ExitCode:
 def _check_one(role: str, settings: ModelSettings, *, offline: bool, as_json: bool) -> int:
     can = capabilities_of(settings.provider, settings.overrides)
     findings: dict[str, ConformanceFinding] = {}
-    found: dict[str, Any] = {}
+    differences: dict[str, Any] = {}
     offline = offline or (settings.by_langchain and settings.provider not in REMOTE)
     if not offline:
-        seen, found = asyncio.run(examine(_reachable(settings)))
+        seen, differences = asyncio.run(examine(_reachable(settings)))
         findings = {CHECKED.get(finding.check, finding.check): finding for finding in seen}
-    found = {name: value for name, value in found.items() if value != getattr(can, name)}
+    differences = {name: value for name, value in differences.items() if value != getattr(can, name)}
     if as_json:
         rows = [{"capability": name, "value": value, "source": source} for name, value, source in can.rows()]
-        told = {"role": role, "provider": settings.provider, "model": settings.model, "record": rows}
-        click.echo(json.dumps({**told, "found": None if offline else found}))
-        return len(found)
+        fields = {"role": role, "provider": settings.provider, "model": settings.model, "record": rows}
+        click.echo(json.dumps({**fields, "found": None if offline else differences}))
+        return len(differences)
     click.secho(clean(f"{role}: {settings.provider or settings.base_url} {settings.model}"), bold=True)
     for name, value, source in can.rows():
         finding = findings.get(name)
         seen_as = ""
-        if name in found:
-            seen_as = f"found: {json.dumps(found[name])}"
+        if name in differences:
+            seen_as = f"found: {json.dumps(differences[name])}"
         elif finding is not None:
             seen_as = finding.outcome
         click.echo(f"  {name:17} {value:30} ", nl=False)
-        click.secho(f"{seen_as:12} ", fg="yellow" if name in found else None, nl=False)
+        click.secho(f"{seen_as:12} ", fg="yellow" if name in differences else None, nl=False)
         click.echo(source)
     if settings.by_langchain and settings.provider not in REMOTE:
         known = chat_class(settings.provider)
@@ -82,10 +82,10 @@ def _check_one(role: str, settings: ModelSettings, *, offline: bool, as_json: bo
     if first is not None and first.outcome == "fail":
         click.secho(clean(f"  It does not answer: {first.why}"), fg="red")
         return 1
-    if found:
-        shown = ", ".join(f"{name} = {json.dumps(value)}" for name, value in found.items())
+    if differences:
+        shown = ", ".join(f"{name} = {json.dumps(value)}" for name, value in differences.items())
         click.echo(f"  Settings that suit it:  capabilities = {{ {shown} }}")
-    return len(found)
+    return len(differences)
 
 
 def _reachable(settings: ModelSettings) -> ModelSettings:

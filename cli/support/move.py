@@ -52,14 +52,14 @@ def _is_same(source: object, target: object) -> bool:
 
 def _tell(family: Moved, as_json: bool) -> None:
     if as_json:
-        told = {
+        fields = {
             "threads": list(family.threads),
             "status": "refused" if family.problem else "there" if family.already else "moved",
             "rows": dict(family.rows),
             "bytes": family.size,
             "problem": None if family.problem is None else str(family.problem),
         }
-        click.echo(json.dumps(told, ensure_ascii=False))
+        click.echo(json.dumps(fields, ensure_ascii=False))
         return
     names = ", ".join(one_line(name) for name in family.threads)
     if family.problem is not None:

@@ -55,7 +55,7 @@ def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
         **({"cut": list(outcome.cut)} if outcome.cut else {}),
         **({"ended_early": outcome.ended_early} if outcome.ended_early else {}),
         "error": outcome.error,
-        **({"asked": [_told(asked) for asked in outcome.asked]} if outcome.asked else {}),
+        **({"asked": [_question_row(question) for question in outcome.asked]} if outcome.asked else {}),
         "calls": cost.calls,
         "input_tokens": cost.input_tokens,
         "output_tokens": cost.output_tokens,
@@ -65,8 +65,8 @@ def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
     }
 
 
-def _told(asked: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: asked.get(name) for name in ("review", "question", "field", "value")}
+def _question_row(question: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: question.get(name) for name in ("review", "question", "field", "value")}
 
 
 def print_outcome(outcome: RunOutcome, data: Mapping[str, Any]) -> None:
@@ -82,8 +82,8 @@ def print_outcome(outcome: RunOutcome, data: Mapping[str, Any]) -> None:
     early = outcome.ended_early and f"ended early, {outcome.ended_early}"
     why = outcome.error or early
     click.echo(f" in {duration(outcome.seconds)}" + (f": {clean(why)}" if why else ""))
-    for asked in outcome.asked:
-        for line in asked_lines(asked, "    "):
+    for question in outcome.asked:
+        for line in asked_lines(question, "    "):
             click.echo(line)
     click.echo()
 

@@ -61,8 +61,8 @@ class Progress:
                 cost = money(cost_of_call(asdict(call)))
                 cut = f", {CUT_NOTE}" if call.finish_reason == CUT else ""
                 parts.append(f"{used}, {cost}, {duration(call.latency_s)}, {one_line(model)}{cut}")
-        found = (item for item in self._retrievals.pop(node_run.task, ()) if item.status == "found")
-        parts += [passages_line(item.kept or 0, item.left_out) for item in found]
+        retrievals = (item for item in self._retrievals.pop(node_run.task, ()) if item.status == "found")
+        parts += [passages_line(item.kept or 0, item.left_out) for item in retrievals]
         if node_run.status == "failed":
             parts.append(f"FAILED: {one_line(node_run.error or '', 160)}")
         elif node_run.status == "interrupted":

@@ -91,7 +91,7 @@ def replay_runs(
             report = _decided(session, report, fields)
     show_sections(replay_sections(report, everything), values_of(report), as_json, files)
     if not as_json:
-        _told(report, database)
+        _print_report(report, database)
     return ExitCode.DONE if report.complete else ExitCode.PARTIAL
 
 
@@ -99,21 +99,21 @@ def _imported(session: Session, export: Path | None, dataset: str | None) -> lis
     """Return the threads of what is imported from Langfuse, None where nothing is."""
     if export is None and dataset is None:
         return None
-    found = [] if export is None else import_export(session, export)
+    threads = [] if export is None else import_export(session, export)
     if dataset is not None:
         client = find_project().client
-        found += [] if client is None else import_dataset(session, client, dataset)
-    return list(dict.fromkeys(found))
+        threads += [] if client is None else import_dataset(session, client, dataset)
+    return list(dict.fromkeys(threads))
 
 
 def _evaluators(suite: str | None) -> list[Evaluator]:
     if suite is None:
         return []
-    found = load_suite(suite).evaluators
-    return [each for each in found if not each.needs_expected and each.node is None]
+    evaluators = load_suite(suite).evaluators
+    return [each for each in evaluators if not each.needs_expected and each.node is None]
 
 
-def _told(report: ReplayReport, database: Database) -> None:
+def _print_report(report: ReplayReport, database: Database) -> None:
     shown = next((case for case in report.cases if case.what), None)
     if shown is not None:
         threads = f"{one_line(shown.origin)} {one_line(shown.thread)}"
@@ -150,7 +150,7 @@ def _decided(session: Session, report: ReplayReport, fields: Sequence[str]) -> R
 
 def _ask(pair: Pair, number: int, of: int) -> Choice | None:
     click.echo(f"\nPair {number} of {of}", err=True)
-    for title, side in (("input", pair.given), ("1", pair.first), ("2", pair.second)):
+    for title, side in (("input", pair.shared_values), ("1", pair.first), ("2", pair.second)):
         click.echo(f"[{title}]", err=True)
         for field, value in side.items():
             text = value if isinstance(value, str) else json_text(value)
@@ -167,16 +167,16 @@ class _Progress:
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._live = sys.stderr.isatty()
-        self._told = -1
+        self._last_tenth = -1
 
     def __call__(self, done: int, of: int) -> None:
-        if self._quiet or (not self._live and done * 10 // of == self._told):
+        if self._quiet or (not self._live and done * 10 // of == self._last_tenth):
             return
-        self._told = done * 10 // of
+        self._last_tenth = done * 10 // of
         line = f"{done} of {of} runs replayed"
         click.echo(f"\r{line}" if self._live else line, err=True, nl=not self._live)
 
     def end(self) -> None:
         """Leave the line that is rewritten."""
-        if self._live and not self._quiet and self._told >= 0:
+        if self._live and not self._quiet and self._last_tenth >= 0:
             click.echo("", err=True)

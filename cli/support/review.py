@@ -43,33 +43,33 @@ class Edit:
 def show_pending(*, full: bool, database: Database, as_json: bool) -> None:
     """Print what waits for an answer; `full`: with values of any length whole."""
     with open_session(database) as session:
-        found, now = read_waiting(session), session.now()
-        jobs = {item.thread_id: find_job(session.journal, item.thread_id) for item in found}
+        waiting, now = read_waiting(session), session.now()
+        jobs = {item.thread_id: find_job(session.journal, item.thread_id) for item in waiting}
         missing = {thread: unserved(session.journal, job) for thread, job in jobs.items() if job is not None}
     if as_json:
-        for item in found:
-            unmet = {"unserved": told} if (told := missing.get(item.thread_id)) else {}
+        for item in waiting:
+            unmet = {"unserved": problem} if (problem := missing.get(item.thread_id)) else {}
             click.echo(json.dumps({**_row(item), **unmet}, ensure_ascii=False))
         return
-    if not found:
+    if not waiting:
         click.echo("Nothing waits for an answer.")
-    several = {item.thread_id for item in found if sum(o.thread_id == item.thread_id for o in found) > 1}
+    several = {item.thread_id for item in waiting if sum(o.thread_id == item.thread_id for o in waiting) > 1}
     option = option_for(database)
-    for item in found:
+    for item in waiting:
         _print(item, option, now, several=item.thread_id in several, full=full)
-        if told := missing.get(item.thread_id):
-            click.secho(f"    {one_line(told, 300)}", fg="yellow")
+        if problem := missing.get(item.thread_id):
+            click.secho(f"    {one_line(problem, 300)}", fg="yellow")
 
 
 def _row(item: Waiting) -> dict[str, Any]:
     known = is_review(item.value) or is_wait(item.value)
-    asked = item.value if known else {"value": plain(item.value)}
+    question = item.value if known else {"value": plain(item.value)}
     names = ("review", "question", "field", "value", "schema", "problem")
-    told = {name: asked.get(name) for name in names}
-    told |= {name: asked[name] for name in ("to", "asked", "escalates") if name in asked}
+    fields = {name: question.get(name) for name in names}
+    fields |= {name: question[name] for name in ("to", "asked", "escalates") if name in question}
     due = None if item.due is None else item.due.timestamp()
     place = {"thread": item.thread_id, "id": item.id, "path": item.path, "since": item.since, "due": due}
-    return {**place, "wait": asked.get("wait") if known else None, **told}
+    return {**place, "wait": question.get("wait") if known else None, **fields}
 
 
 def _print(item: Waiting, option: str, now: datetime, *, several: bool, full: bool) -> None:
@@ -80,7 +80,7 @@ def _print(item: Waiting, option: str, now: datetime, *, several: bool, full: bo
     click.echo(
         f"    {show_question(item.value, full=full)}{'' if item.due is None else _left(item.due - now)}"
     )
-    for line in _asked(item.value):
+    for line in _escalation_lines(item.value):
         click.echo(f"    {line}")
     is_over = item.due is not None and item.due <= now
     if is_over or is_wait(item.value):
@@ -96,14 +96,14 @@ def _print(item: Waiting, option: str, now: datetime, *, several: bool, full: bo
     click.echo(f"    stepgraph approve {one_line(item.thread_id, 1000)}{which}{option}, or reject, or edit")
 
 
-def _asked(asked: Any) -> Iterator[str]:
+def _escalation_lines(question: Any) -> Iterator[str]:
     """Yield whom a review asks, who was asked before, and when it asks the next one."""
-    if not is_review(asked) or not asked.get("to"):
+    if not is_review(question) or not question.get("to"):
         return
-    for each in asked["asked"]:
+    for each in question["asked"]:
         yield f"asks {one_line(str(each['to']), 100)} since {show_time(datetime.fromisoformat(each['at']))}"
-    if asked.get("escalates"):
-        yield f"asks the next one at {show_time(datetime.fromisoformat(asked['escalates']))}"
+    if question.get("escalates"):
+        yield f"asks the next one at {show_time(datetime.fromisoformat(question['escalates']))}"
 
 
 def _left(left: timedelta) -> str:
@@ -130,11 +130,11 @@ def answer_review(
 ) -> ExitCode:
     """Answer a review, go on with its thread, and return the exit code."""
     with open_session(database) as session:
-        found = find_thread(session.journal, thread)
-        waiting = read_waiting(session, found.thread_id)
+        record = find_thread(session.journal, thread)
+        waiting = read_waiting(session, record.thread_id)
         if not any(is_review(item.value) for item in waiting):
-            check_in_time(session, found.thread_id)
-        item = _pick(waiting, found, review)
+            check_in_time(session, record.thread_id)
+        item = _pick(waiting, record, review)
     if decision != "reject":
         _check_seen(item, thread, full=full or (edit is not None and not edit.sets))
         if full and not as_json:
@@ -170,12 +170,12 @@ def _check_seen(item: Waiting, thread: str, *, full: bool) -> None:
         )
 
 
-def _pick(waiting: list[Waiting], found: Thread, name: str | None) -> Waiting:
+def _pick(waiting: list[Waiting], record: Thread, name: str | None) -> Waiting:
     """Return the review that is meant. Raises InputError unless it is exactly one."""
-    thread = found.thread_id
+    thread = record.thread_id
     reviews = [item for item in waiting if is_review(item.value)]
     if not reviews:
-        raise InputError(f"No review waits on the thread {thread!r}{_what_is_so(waiting, found)}")
+        raise InputError(f"No review waits on the thread {thread!r}{_what_is_so(waiting, record)}")
     chosen = [item for item in reviews if name is None or _is_named(item, name)]
     if len(chosen) == 1:
         return chosen[0]
@@ -187,21 +187,21 @@ def _pick(waiting: list[Waiting], found: Thread, name: str | None) -> Waiting:
     )
 
 
-def _what_is_so(waiting: list[Waiting], found: Thread) -> str:
+def _what_is_so(waiting: list[Waiting], record: Thread) -> str:
     """Return why no review waits on a thread, and what to do next."""
-    thread = found.thread_id
+    thread = record.thread_id
     if waiting and all(is_wait(item.value) for item in waiting):
         return f". It waits for a time: stepgraph resume {thread}"
     if waiting:
         return f". It waits for an answer of another kind: stepgraph resume {thread} --answer …"
-    if found.status == "done":
+    if record.status == "done":
         return (
             ": it has ended, and its answers stand. To see where another answer leads, fork it at a "
             f"checkpoint before the review: stepgraph fork {thread} --at …"
         )
-    if found.status == "queued":
+    if record.status == "queued":
         return f": it has not begun. Begin it: stepgraph resume {thread}"
-    return f", which is {found.status}. Go on with it without an answer: stepgraph resume {thread}"
+    return f", which is {record.status}. Go on with it without an answer: stepgraph resume {thread}"
 
 
 def _is_named(item: Waiting, name: str) -> bool:
@@ -209,12 +209,12 @@ def _is_named(item: Waiting, name: str) -> bool:
     return name in (own, item.path, item.id) or (len(name) >= SHORT_ID and item.id.startswith(name))
 
 
-def edited(edit: Edit, asked: dict[str, Any]) -> Any:
+def edited(edit: Edit, question: dict[str, Any]) -> Any:
     """Return the new value that a person gives. Raises InputError where none can be made."""
-    given = [option for option in (edit.value, edit.sets or None, edit.file) if option is not None]
-    if len(given) > 1:
+    ways = [option for option in (edit.value, edit.sets or None, edit.file) if option is not None]
+    if len(ways) > 1:
         raise InputError("Give one of --value, --set and --file.")
-    now, is_text = asked.get("value"), asked.get("schema", {}).get("type") == "string"
+    now, is_text = question.get("value"), question.get("schema", {}).get("type") == "string"
     if edit.value is not None:
         return edit.value if is_text else json_or_text(edit.value)
     if edit.file is not None:

@@ -14,7 +14,6 @@ from ...runners.loading import Loaded, load_graph, load_recorded
 from ...runners.run import NO_ANSWER, RunOptions
 from ...state.database import Database, is_missing
 from ...state.errors import InputError, StepgraphError
-from ...state.journal.batches import lane_of
 from ...state.journal.jobs import find_job
 from ...state.journal.records import Description
 from ...state.schema import values_of
@@ -178,7 +177,7 @@ def resume_threads(
         loaded: dict[str, Loaded] = {}
         bound = parse_models(models)
         options = _options(limits, cache_s, lane, force=force)
-        given = NO_ANSWER if answer is None else json_or_text(answer)
+        value = NO_ANSWER if answer is None else json_or_text(answer)
         work = []
         for thread in rows:
             record = None if here else find_job(session.journal, thread.thread_id)
@@ -190,7 +189,7 @@ def resume_threads(
                         "goes on at its workers",
                         {},
                         options=options,
-                        answer=given,
+                        answer=value,
                         answers=answers,
                     )
                     work.append(handed_before(session, job, record, on, named=bool(graph or bound)))
@@ -200,25 +199,25 @@ def resume_threads(
                     f"The thread {thread.thread_id!r} was not handed to workers: leave out --on."
                 )
             try:
-                found = _loaded(thread, graph, loaded)
-                check_roles(bound, found.graph)
-                asked = bound or _recorded(thread)
+                version = _loaded(thread, graph, loaded)
+                check_roles(bound, version.graph)
+                bindings = bound or _recorded(thread)
                 data = read_input(session.journal, thread.thread_id)
             except Exception as error:  # whatever a damaged record leads to; the other threads go on
                 if threads:
                     raise
-                told = error if isinstance(error, StepgraphError) else InputError(repr(error))
-                work.append(ThreadJob(thread.thread_id, None, "cannot be loaded", {}, refused=told))
+                refusal = error if isinstance(error, StepgraphError) else InputError(repr(error))
+                work.append(ThreadJob(thread.thread_id, None, "cannot be loaded", {}, refused=refusal))
                 continue
             work.append(
                 ThreadJob(
                     thread.thread_id,
-                    found,
+                    version,
                     "resumed",
-                    asked,
+                    bindings,
                     data=data,
                     options=options,
-                    answer=given,
+                    answer=value,
                     answers=answers,
                 )
             )
@@ -234,14 +233,14 @@ def _printing(work: Sequence[ThreadJob], as_json: bool) -> list[ThreadJob]:
 
 def _at_once(session: Session, work: Sequence[ThreadJob]) -> int:
     """Return how many threads run at a time: all of them where one's calls are to meet in a batch."""
-    lanes = (job.options.get("lane") or lane_of(session.journal, job.thread) for job in work)
+    lanes = (job.options.get("lane") or session.journal.terms_of(job.thread)[1] for job in work)
     return max(1, len(work)) if "batch" in lanes else 1
 
 
 def _unfinished(session: Session) -> list[Thread]:
     """Return all threads that have not ended, the oldest first; replays go on by their own command alone."""
-    found = unended_threads(session.journal)
-    return [thread for thread in found if not is_replay(session.journal, thread.thread_id)]
+    threads = unended_threads(session.journal)
+    return [thread for thread in threads if not is_replay(session.journal, thread.thread_id)]
 
 
 def _loaded(thread: Thread, graph: str | None, known: dict[str, Loaded]) -> Loaded:

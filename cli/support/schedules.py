@@ -66,10 +66,10 @@ def add_schedule(
 def list_schedules(*, database: Database, as_json: bool) -> None:
     """Print all schedules."""
     with Session(database) as session:
-        found = schedules(session)
-        for each in found:
+        rows = schedules(session)
+        for each in rows:
             click.echo(json.dumps(asdict(each)) if as_json else _line(each))
-        if not found and not as_json:
+        if not rows and not as_json:
             click.echo("There are no schedules.")
 
 

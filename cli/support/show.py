@@ -45,7 +45,7 @@ CUT, CUT_STEP = 160, 400
 SHORT = 20  # what is shorter may stand anywhere by chance
 
 
-class Told:
+class PrintedProblems:
     """What has been printed of problems: each is printed once, whoever repeats it."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ def show_run(
     """Print a run, or all about one step."""
     with open_session(database) as session:
         run = read_run(session, thread_id)
-        given = read_input(session.journal, thread_id)
+        run_input = read_input(session.journal, thread_id)
         fallen = collapses(session.journal.query, run)
         job = find_job(session.journal, run.thread.thread_id)
         missing = None if job is None else unserved(session.journal, job)
@@ -95,14 +95,14 @@ def show_run(
         steps = [step_json(node) for root in run.roots for node in _outermost(root)]
         waits = [{**asdict(item.batch), "calls": item.calls} for item in run.awaits]
         handed = {"job": {**_job_json(job), "unserved": missing}} if job is not None else {}
-        told = {
+        fields = {
             **thread_json(run.thread),
             **handed,
             **_cache_json(run, fallen),
             "awaits": waits,
             "steps": steps,
         }
-        click.echo(json.dumps(told, ensure_ascii=False))
+        click.echo(json.dumps(fields, ensure_ascii=False))
         return
     click.secho(f"{one_line(run.thread.thread_id)}  {run.state}", bold=True)
     if job is not None:
@@ -120,7 +120,7 @@ def show_run(
             _print(_waterfall_line(run, node) for node in root.walk())
         click.echo("* The run waited for this step. --step NAME shows all about one.")
     else:
-        _print(_tree_lines(run, given, None if full else CUT))
+        _print(_tree_lines(run, run_input, None if full else CUT))
     shown = set() if waterfall else {node.span.error for node in run.steps}
     if run.thread.error and run.thread.error not in shown:
         click.echo(f"error  {clean(run.thread.error)}")
@@ -201,8 +201,8 @@ def _row(node: SpanNode, remarks: Iterator[str]) -> str:
     mark = "→" if span.kind in ("call", "retrieval") else MARKS[span.status]
     name = span.model if span.kind == "call" else span.name
     cost = f"  {money(node.cost)}" if node.cost.calls else ""
-    said = "".join(f"  {remark}" for remark in remarks)
-    return f"{mark} {one_line(name, 60)}  {duration(span.seconds)}{cost}{said}"
+    suffix = "".join(f"  {remark}" for remark in remarks)
+    return f"{mark} {one_line(name, 60)}  {duration(span.seconds)}{cost}{suffix}"
 
 
 def _job_json(job: JobRecord) -> dict[str, Any]:
@@ -218,12 +218,12 @@ def _waterfall_line(run: Run, node: SpanNode) -> str:
     return f"{drawn}{star} {'  ' * node.depth}{_row(node, notes(run, node.span, call))}"
 
 
-def _tree_lines(run: Run, given: Any, limit: int | None) -> Iterator[str]:
+def _tree_lines(run: Run, run_input: Any, limit: int | None) -> Iterator[str]:
     if run.thread.graph:
         yield f"graph  {clean(run.thread.graph)}"
-    if given:
-        yield f"input  {_cut(json.dumps(given, ensure_ascii=False), limit)}"
-    told = Told()
+    if run_input:
+        yield f"input  {_cut(json.dumps(run_input, ensure_ascii=False), limit)}"
+    printed = PrintedProblems()
     several = sum(span.kind == "run" for span in run.spans) > 1
     for root in run.roots:
         for node in root.walk():
@@ -231,11 +231,11 @@ def _tree_lines(run: Run, given: Any, limit: int | None) -> Iterator[str]:
             if span.kind == "node":
                 decided = iter([decision_note(span)] if span.decision else [])
                 yield f"{indent}{_row(node, decided)}"
-                yield from _details(node, f"{indent}    ", limit, told)
+                yield from _details(node, f"{indent}    ", limit, printed)
             elif span.kind == "run" and several:
                 yield f"{indent}{_row(node, iter(()))}"
             elif span.parent_id == root.span.id:  # a call outside of any node
-                yield from _call_lines(span, indent, limit, told)
+                yield from _call_lines(span, indent, limit, printed)
 
 
 def step_lines(node: SpanNode, *, full: bool) -> Iterator[str]:
@@ -252,11 +252,11 @@ def step_lines(node: SpanNode, *, full: bool) -> Iterator[str]:
         yield from _labelled(f"> {one_line(name, 40)} =", after[name], "  ", limit)
     if span.decision:
         yield f"  {decision_note(span)}"
-    yield from _details(node, "  ", limit, Told(), whole=True)
+    yield from _details(node, "  ", limit, PrintedProblems(), whole=True)
 
 
 def _details(
-    node: SpanNode, inner: str, limit: int | None, told: Told, *, whole: bool = False
+    node: SpanNode, inner: str, limit: int | None, printed: PrintedProblems, *, whole: bool = False
 ) -> Iterator[str]:
     """Yield what lies below a node's own line; `whole` prompts, without what the state says already."""
     span = node.span
@@ -264,21 +264,21 @@ def _details(
         yield from _labelled("why", span.decision["reason"], inner, limit)
     for child in node.children:
         if child.span.kind == "call":
-            yield from _call_lines(child.span, inner, limit, told, whole=whole)
+            yield from _call_lines(child.span, inner, limit, printed, whole=whole)
         elif child.span.kind == "retrieval":
             yield from _retrieval_lines(child.span, inner, limit)
     if not whole and not node.holds_nodes and (output := public(span.row.get("output"))):
         yield from _labelled("wrote", output, inner, limit)
     if span.row.get("interrupts"):
-        asked = show_asked(public(span.row["interrupts"]), full=limit is None)
-        yield from _labelled("asks", asked, inner, None)
+        questions = show_asked(public(span.row["interrupts"]), full=limit is None)
+        yield from _labelled("asks", questions, inner, None)
     if span.error:
-        yield from _labelled("error", told.once(span.error), inner, limit and CUT_STEP)
-        told.add(span.error)
+        yield from _labelled("error", printed.once(span.error), inner, limit and CUT_STEP)
+        printed.add(span.error)
 
 
 def _call_lines(
-    span: Span, inner: str, limit: int | None, told: Told, *, whole: bool = False
+    span: Span, inner: str, limit: int | None, printed: PrintedProblems, *, whole: bool = False
 ) -> Iterator[str]:
     row = span.row
     role = f"{row['role']} = " if row["role"] else ""
@@ -293,7 +293,7 @@ def _call_lines(
     yield from _labelled("why", row["reason"], inner, limit)
     messages = json.loads(row["messages"])
     for message in messages if whole or limit is None else messages[-1:]:
-        content = told.once(message.get("content"))
+        content = printed.once(message.get("content"))
         yield from _labelled(one_line(str(message.get("role")), 12), content, inner, limit)
     for label, name in (
         ("thought", "reasoning"),
@@ -301,18 +301,18 @@ def _call_lines(
         ("gave", "media"),
         ("problem", "problem"),
     ):
-        yield from _labelled(label, told.once(row[name]) if name == "problem" else row[name], inner, limit)
-    told.add(row["problem"])
+        yield from _labelled(label, printed.once(row[name]) if name == "problem" else row[name], inner, limit)
+    printed.add(row["problem"])
 
 
 def _retrieval_lines(span: Span, inner: str, limit: int | None) -> Iterator[str]:
     row = span.row
-    told = f"failed after {duration(row['latency_s'])}"
+    outcome = f"failed after {duration(row['latency_s'])}"
     if span.status != "failed":
-        told = f"{passages_line(row['kept'], row['left_out'])}, {duration(row['latency_s'])}"
+        outcome = f"{passages_line(row['kept'], row['left_out'])}, {duration(row['latency_s'])}"
     again = f", replayed {row['replays']} x" if row["replays"] else ""
     copied = ", copied" if row["source"] == "copied" else ""
-    yield f"{inner}search   {one_line(row['retriever'], 60)}, {told}{copied}{again}"
+    yield f"{inner}search   {one_line(row['retriever'], 60)}, {outcome}{copied}{again}"
     yield from _labelled("query", row["query"], inner, limit)
     for number, passage in enumerate(json.loads(row["passages"] or "[]"), 1):
         source = f"{passage['source']}: " if passage["source"] else ""

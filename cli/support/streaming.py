@@ -23,16 +23,16 @@ class Printer:
         self._path: str | None = None
 
     def __call__(self, part: Part) -> None:
-        told = self._told(part)
-        if told is None:
+        event = self._event(part)
+        if event is None:
             return
         if self._as_json:
-            click.echo(json.dumps({"thread": self._thread, **told}))
-        elif told["type"] == "words":
-            self._print_words(told["path"], told["text"])
+            click.echo(json.dumps({"thread": self._thread, **event}))
+        elif event["type"] == "words":
+            self._print_words(event["path"], event["text"])
         else:
             self.end()
-            click.echo(f"    {one_line(told['line'])}")
+            click.echo(f"    {one_line(event['line'])}")
 
     def options(self, options: RunOptions) -> RunOptions:
         """Return a run's options with which it tells this printer, in this process, what its steps say."""
@@ -54,7 +54,7 @@ class Printer:
             self._path = path
         click.echo(clean(text), nl=False)
 
-    def _told(self, part: Part) -> dict[str, Any] | None:
+    def _event(self, part: Part) -> dict[str, Any] | None:
         """Return what there is to tell of a part, None for nothing."""
         if part["type"] == "messages":
             chunk, metadata = part["data"]

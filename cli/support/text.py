@@ -28,23 +28,23 @@ def is_long(value: Any) -> bool:
     return len(show_value(value, None)) > MOST_SHOWN
 
 
-def asked_lines(asked: Any, inner: str, *, full: bool = False) -> Iterator[str]:
+def asked_lines(question: Any, inner: str, *, full: bool = False) -> Iterator[str]:
     """Yield the lines of what a review shows: its field with the value."""
-    if is_review(asked):
-        shown = show_asked(asked.get("value"), full=full).replace("\n", f"\n{inner}    ")
-        yield f"{inner}{clean(str(asked.get('field')))}: {shown}"
+    if is_review(question):
+        shown = show_asked(question.get("value"), full=full).replace("\n", f"\n{inner}    ")
+        yield f"{inner}{clean(str(question.get('field')))}: {shown}"
 
 
-def show_question(asked: Any, *, full: bool = False) -> str:
+def show_question(question: Any, *, full: bool = False) -> str:
     """Return what an interrupt asks, for a reader."""
-    due = due_of(asked)
-    if not is_review(asked) and not is_wait(asked):
-        return show_asked(asked, full=full)
+    due = due_of(question)
+    if not is_review(question) and not is_wait(question):
+        return show_asked(question, full=full)
     until = f" (until {show_time(due)})" if due is not None else ""
-    problem = f" (the last answer was not taken: {asked['problem']})" if asked.get("problem") else ""
-    if due is not None and is_wait(asked):
-        return clean(f"{asked.get('wait')}: until {show_time(due)}{problem}")
-    return clean(f"{asked.get('review')}: {asked.get('question')}{until}{problem}")
+    problem = f" (the last answer was not taken: {question['problem']})" if question.get("problem") else ""
+    if due is not None and is_wait(question):
+        return clean(f"{question.get('wait')}: until {show_time(due)}{problem}")
+    return clean(f"{question.get('review')}: {question.get('question')}{until}{problem}")
 
 
 def show_time(at: datetime) -> str:

@@ -74,9 +74,9 @@ def prune_threads(
     with open_session(database) as session:
         chosen = choose(session, choice, checkpoints_only=checkpoints_only)
         names = [candidate.thread_id for candidate in chosen]
-        told: dict[str, Any] = {"done": yes, "threads": [asdict(candidate) for candidate in chosen]}
+        report: dict[str, Any] = {"done": yes, "threads": [asdict(candidate) for candidate in chosen]}
         if not yes and as_json:
-            click.echo(json.dumps(told, ensure_ascii=False))
+            click.echo(json.dumps(report, ensure_ascii=False))
             return
         if not yes:
             for candidate in chosen:
@@ -87,8 +87,8 @@ def prune_threads(
             click.echo(f"{len(chosen)} threads {what}. Nothing was done; --yes does it.")
             return
         if checkpoints_only:
-            told["checkpoints"] = delete_checkpoints(session, names)
-            line = f"{told['checkpoints']} checkpoints of {len(names)} threads deleted."
+            report["checkpoints"] = delete_checkpoints(session, names)
+            line = f"{report['checkpoints']} checkpoints of {len(names)} threads deleted."
         else:
             delete_threads(session, names, effects=with_effects)
             line = f"{len(names)} threads deleted."
@@ -96,8 +96,8 @@ def prune_threads(
         click.echo(line)
     shrunk = shrink(database) if isinstance(database, Path) else None
     if as_json:
-        told["bytes"] = shrunk and {"before": shrunk.before, "after": shrunk.after}
-        click.echo(json.dumps(told, ensure_ascii=False))
+        report["bytes"] = shrunk and {"before": shrunk.before, "after": shrunk.after}
+        click.echo(json.dumps(report, ensure_ascii=False))
     elif shrunk is None:
         click.echo("Postgres gives the space to new rows by itself (autovacuum).")
     else:

@@ -157,9 +157,9 @@ def _path_of(files: Mapping[str, str], patch: FilePatch) -> str:
             return name
     ending = [path for path in files if path.endswith("/" + patch.old) and patch.old]
     if len(ending) != 1:
-        told = f"{len(ending)} files end with" if ending else "there is no file"
+        problem = f"{len(ending)} files end with" if ending else "there is no file"
         raise ApplyRefused(
-            f"{told} {patch.old or '(the diff does not name it)'}", hint="name it by its whole path"
+            f"{problem} {patch.old or '(the diff does not name it)'}", hint="name it by its whole path"
         )
     if patch.old != patch.new and not patch.deleted:
         raise ApplyRefused(f"the diff renames {patch.old}", hint="rename it first, then give its changes")

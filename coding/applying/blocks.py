@@ -48,14 +48,14 @@ def merge_blocks(path: str, text: str, snippet: str) -> Merged:
 
 def _blocks(lines: list[str]) -> list[list[str]]:
     """The lines between each begin and end."""
-    found: list[list[str]] = []
+    blocks: list[list[str]] = []
     inside: list[str] | None = None
     for number, line in enumerate(lines, 1):
         if inside is None:
             if BEGIN.match(line):
                 inside = []
         elif END.match(line):
-            found.append(inside)
+            blocks.append(inside)
             inside = None
         elif BEGIN.match(line):
             raise ApplyRefused(f"a block begins at the snippet's line {number} before the last one ended")
@@ -65,7 +65,7 @@ def _blocks(lines: list[str]) -> list[list[str]]:
         raise ApplyRefused(
             "the last block has no end: the answer was cut off", hint="end each block with >>>>>>> REPLACE"
         )
-    return found
+    return blocks
 
 
 def _readings(blocks: list[list[str]]) -> Iterable[list[tuple[list[str], list[str]]]]:

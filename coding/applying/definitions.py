@@ -24,10 +24,10 @@ STATEMENTS = frozenset(
 
 def defined(line: str) -> str:
     """The name that a stripped line defines, or nothing. Those of keys and sections begin with a colon."""
-    found = DEFINES.match(line) if len(line) <= LONGEST else None
-    if found is None:
+    match = DEFINES.match(line) if len(line) <= LONGEST else None
+    if match is None:
         return ""
-    kind, name = next((kind, value) for kind, value in found.groupdict().items() if value)
+    kind, name = next((kind, value) for kind, value in match.groupdict().items() if value)
     if name in STATEMENTS:
         return ""
     return ":" + name if kind in ("key", "entry", "section") else name

@@ -92,11 +92,11 @@ def read_diff(snippet: str) -> list[FilePatch]:
             name = named[2].strip()
             patches.append(FilePatch(name, name, added=named[1] == "Add", deleted=named[1] == "Delete"))
             where = (0, "") if named[1] == "Add" else None
-        elif line.startswith("@@") and (found := RANGE.match(line)):
+        elif line.startswith("@@") and (match := RANGE.match(line)):
             close()
             if not patches:
                 patches.append(FilePatch("", ""))
-            where = (int(found[1] or 0), found[5].strip())
+            where = (int(match[1] or 0), match[5].strip())
         elif re.match(
             r"diff --git |index [0-9a-f]{7}|\*\*\* |(?:new|deleted) file mode |rename (?:from|to) |```", line
         ):

@@ -24,16 +24,16 @@ def open_places(index: FileIndex, segment: Segment, want: Wanted) -> list[Place]
     """The places where a segment adds code beside the lines at its beginning, or at its end, that stay."""
     if len(want.text) < 2:
         return []
-    found = []
+    places = []
     if want.text[0] in index.where and (segment.before_mark or _at_end(index, want)):
-        found += _after(index, want)
+        places += _after(index, want)
     if want.text[-1] in index.where and (
         segment.after_mark or index.text[0] == want.text[-1] or _at_start(index, want)
     ):
-        found += _before(index, want)
-    if len({(place.start, place.end) for place in found}) != 1:
+        places += _before(index, want)
+    if len({(place.start, place.end) for place in places}) != 1:
         return []
-    return [place for place in found if len(place.kept) > 1 and place.told >= ENOUGH]
+    return [place for place in places if len(place.kept) > 1 and place.evidence >= ENOUGH]
 
 
 def _at_end(index: FileIndex, want: Wanted) -> bool:
@@ -128,15 +128,15 @@ def _whole(index: FileIndex, want: Wanted, new: range, shift: int, at: int, besi
 def _place(
     index: FileIndex, want: Wanted, start: int, end: int, shift: int, kept: list[tuple[int, int]], edge: str
 ) -> Place:
-    told = sum(index.weight(want.text[i]) for i, _ in kept)
+    evidence = sum(index.weight(want.text[i]) for i, _ in kept)
     filled = index.lines.filled
     return Place(
         filled[start],
         filled[end - 1] + 1,
         shift,
         tuple(kept),
-        told,
-        told,
+        evidence,
+        evidence,
         solid=True,
         lead=len(kept) if edge == "end" else 0,
         trail=len(kept) if edge == "start" else 0,

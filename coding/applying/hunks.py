@@ -65,8 +65,8 @@ def merge_hunks(path: str, lines: Lines, hunks: list[Hunk], *, ordered: bool) ->
     if ordered:
         choices = _in_order(choices)
     chosen = _single(path, index, hunks, choices)
-    taken = sorted(zip(chosen, hunks, strict=True), key=lambda pair: pair[0].start)
-    for (one, _), (other, hunk) in pairwise(taken):
+    pairs = sorted(zip(chosen, hunks, strict=True), key=lambda pair: pair[0].start)
+    for (one, _), (other, hunk) in pairwise(pairs):
         if other.start < one.end:
             raise ApplyRefused(
                 f"two edits change line {other.start + 1}: `{shown(hunk.old[0])}`",
@@ -75,7 +75,7 @@ def merge_hunks(path: str, lines: Lines, hunks: list[Hunk], *, ordered: bool) ->
     out: list[tuple[str, str]] = []
     new: list[str] = []
     done = 0
-    for fit, hunk in taken:
+    for fit, hunk in pairs:
         out += zip(lines.bodies[done : fit.start], lines.ends[done : fit.start], strict=True)
         out += _written(index, hunk, fit, new)
         done = fit.end
@@ -84,7 +84,7 @@ def merge_hunks(path: str, lines: Lines, hunks: list[Hunk], *, ordered: bool) ->
     bare = next(
         (
             hunk.ends_bare
-            for fit, hunk in taken
+            for fit, hunk in pairs
             if hunk.ends_bare is not None and fit.end == len(lines.bodies)
         ),
         None,
@@ -97,17 +97,17 @@ def merge_hunks(path: str, lines: Lines, hunks: list[Hunk], *, ordered: bool) ->
 
 def _fits(index: FileIndex, hunk: Hunk) -> list[Fit]:
     """The places of the strictest level with any: exact, by filled lines, one name misremembered."""
-    found = _exact(index, hunk)
-    if not found:
-        found = _exact(index, hunk.trimmed()) if hunk.trimmed() != hunk else []
-    return found or _loose(index, hunk, slips=0) or _loose(index, hunk, slips=1)
+    fits = _exact(index, hunk)
+    if not fits:
+        fits = _exact(index, hunk.trimmed()) if hunk.trimmed() != hunk else []
+    return fits or _loose(index, hunk, slips=0) or _loose(index, hunk, slips=1)
 
 
 def _exact(index: FileIndex, hunk: Hunk) -> list[Fit]:
     lines = index.lines
     old = [text.rstrip() for text in hunk.old]
     anchor = max(range(len(old)), key=lambda at: (bool(old[at]), -len(index.where.get(old[at].strip(), ()))))
-    found = []
+    fits = []
     for ordinal in index.where.get(old[anchor].strip(), ()):
         start = lines.filled[ordinal] - anchor
         if start < 0 or start + len(old) > len(lines.bodies):
@@ -115,8 +115,8 @@ def _exact(index: FileIndex, hunk: Hunk) -> list[Fit]:
         index.pay(1)
         if all(lines.bodies[start + at].rstrip() == text for at, text in enumerate(old)):
             index.pay(len(old))
-            found.append(Fit(start, start + len(old), 0, tuple(range(start, start + len(old)))))
-    return found
+            fits.append(Fit(start, start + len(old), 0, tuple(range(start, start + len(old)))))
+    return fits
 
 
 def _loose(index: FileIndex, hunk: Hunk, *, slips: int) -> list[Fit]:
@@ -126,11 +126,11 @@ def _loose(index: FileIndex, hunk: Hunk, *, slips: int) -> list[Fit]:
         return []
     ranked = sorted(range(len(old)), key=lambda at: len(index.where.get(old[at][1], ())))
     anchors = [at for at in ranked if old[at][1] in index.where][: 1 + slips]
-    found: dict[int, Fit] = {}
+    by_start: dict[int, Fit] = {}
     for anchor in anchors:
         for ordinal in index.where[old[anchor][1]]:
             first = ordinal - anchor
-            if first < 0 or first + len(old) > len(index.text) or first in found:
+            if first < 0 or first + len(old) > len(index.text) or first in by_start:
                 continue
             shift = index.columns[ordinal] - old[anchor][2]
             left = slips
@@ -148,8 +148,8 @@ def _loose(index: FileIndex, hunk: Hunk, *, slips: int) -> list[Fit]:
                 for at, (number, _, _) in enumerate(old):
                     numbers[number] = index.lines.filled[first + at]
                 end = index.lines.filled[first + len(old) - 1] + 1
-                found[first] = Fit(index.lines.filled[first], end, shift, tuple(numbers))
-    return list(found.values())
+                by_start[first] = Fit(index.lines.filled[first], end, shift, tuple(numbers))
+    return list(by_start.values())
 
 
 def _in_order(choices: list[list[Fit]]) -> list[list[Fit]]:

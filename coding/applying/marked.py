@@ -36,9 +36,9 @@ def merge_marked(path: str, text: str, snippet: str, *, slips: bool = False) -> 
         except ApplyRefused as refused:
             refusals.append(refused)
     if len({result.text for result in results}) > 1:
-        told = shown(min(readings[0] - readings[1]))
+        line = shown(min(readings[0] - readings[1]))
         raise ApplyRefused(
-            f"`{told}` can be read as code and as a mark for what stays",
+            f"`{line}` can be read as code and as a mark for what stays",
             hint="write the mark in words: # ... existing code ...",
         )
     if not results:
@@ -139,7 +139,7 @@ def _decide(lines: Lines, segments: list[Segment], plan: Plan) -> Merged:
             "a new line would stand left of the margin", hint="indent the snippet as the file is indented"
         ) from None
     moves = sum(place.deleted > 0 for place in best.edits) > 1
-    headings = max((place.told for place in best.places if not place.changes), default=0.0)
+    headings = max((place.evidence for place in best.places if not place.changes), default=0.0)
     for place in best.edits:
         if place.doubted or (place.twice and place.deleted and not moves):
             raise ApplyRefused(
@@ -158,7 +158,7 @@ def _decide(lines: Lines, segments: list[Segment], plan: Plan) -> Merged:
                 f"`{shown(left_out)}` and what follows would go, as it is left out right below its heading",
                 hint="write a mark below the heading if it stays; else delete it by a diff",
             )
-        if place.told + headings < EVIDENCE + GOING * place.deleted:
+        if place.evidence + headings < EVIDENCE + GOING * place.deleted:
             raise ApplyRefused(
                 f"too little of the snippet stands in the file to be sure of line {place.start + 1}",
                 hint="give more unchanged lines before and after the change",
@@ -184,10 +184,10 @@ def _decide(lines: Lines, segments: list[Segment], plan: Plan) -> Merged:
 
 def _places(index: FileIndex, segment: Segment, want: Wanted, *, first: bool, slips: bool) -> list[Place]:
     cut = not segment.before_mark
-    found = Search(index, want, may_be_cut=cut, slips=slips).places()
-    if not found and first and not segment.after_mark and want.columns[0] == 0 and len(want.text) > 1:
-        found = Search(index, want, loose_first=True, may_be_cut=cut, slips=slips).places()
-    return found or whole_definition(index, segment, want) or open_places(index, segment, want)
+    places = Search(index, want, may_be_cut=cut, slips=slips).places()
+    if not places and first and not segment.after_mark and want.columns[0] == 0 and len(want.text) > 1:
+        places = Search(index, want, loose_first=True, may_be_cut=cut, slips=slips).places()
+    return places or whole_definition(index, segment, want) or open_places(index, segment, want)
 
 
 def _write(lines: Lines, route: Route, wanted: list[Wanted]) -> Merged:
@@ -230,9 +230,9 @@ def _left_out(index: FileIndex, place: Place) -> str:
     for (i, o), (j, p) in pairwise(place.kept):
         if j == i + 1 and p > o + 1 and index.block_ends[o] > p and defined(index.text[o]):
             gone = [at for at in range(o + 1, p) if index.columns[at] == index.columns[p]]
-            found = next((index.text[at] for at in gone if defined(index.text[at])), "")
-            if found and defined(index.text[p]):
-                return found
+            definition = next((index.text[at] for at in gone if defined(index.text[at])), "")
+            if definition and defined(index.text[p]):
+                return definition
     return ""
 
 
@@ -256,8 +256,8 @@ def _unplaced(index: FileIndex, segment: Segment, want: Wanted) -> ApplyRefused:
     ends = (("first", want.text[0]), ("last", want.text[-1]))
     missing = [(which, line) for which, line in ends if line not in index.where]
     if missing:
-        told = " and ".join(f"its {which} line `{shown(line)}`" for which, line in missing)
-        reason = f"the part from the snippet's line {segment.first}: {told} does not stand in the file"
+        texts = " and ".join(f"its {which} line `{shown(line)}`" for which, line in missing)
+        reason = f"the part from the snippet's line {segment.first}: {texts} does not stand in the file"
     else:
         reason = (
             f"the part from the snippet's line {segment.first} fits nowhere between its first and last line"

@@ -57,12 +57,12 @@ def is_mark(line: str) -> bool:
     text = line.strip()
     if not text or len(text) > 120:
         return False
-    found = COMMENT.match(text)
-    if found is None or not found["open"]:
+    match = COMMENT.match(text)
+    if match is None or not match["open"]:
         return False
-    said = found["said"].strip()
-    dotted = len(ELLIPSIS.findall(said))
-    words = said.strip(".… \t")
+    comment = match["said"].strip()
+    dotted = len(ELLIPSIS.findall(comment))
+    words = comment.strip(".… \t")
     if not words:
         return dotted > 0
     if not dotted:
@@ -70,7 +70,7 @@ def is_mark(line: str) -> bool:
     names = re.findall(r"[A-Za-z]+", words.lower())
     if len(names) <= 10 and CORE & set(names) and WORDS.issuperset(names):
         return True
-    both = len(re.findall(r"^(?:\.{3,}|…)", said)) and len(re.findall(r"(?:\.{3,}|…)$", said))
+    both = len(re.findall(r"^(?:\.{3,}|…)", comment)) and len(re.findall(r"(?:\.{3,}|…)$", comment))
     return bool(both) and len(names) <= 10 and not re.search(r"[=;{}]", words)
 
 
@@ -98,8 +98,8 @@ def doubtful(line: str) -> bool:
         return True
     if re.search(r"(?<![\"'])\{\s*(?:\.\.\.|…)\s*\}(?![\"'])", text):
         return True
-    found = COMMENT.match(text)
-    if found and found["open"] and re.match(r"\.{3}|…", found["said"]):
+    match = COMMENT.match(text)
+    if match and match["open"] and re.match(r"\.{3}|…", match["said"]):
         return True
     tail = re.search(r"(?:\s#|\s//|/\*)\s*(\S.*)$", text)
     return tail is not None and is_mark("# " + tail[1].removesuffix("*/"))
@@ -112,7 +112,7 @@ def marks_of(lines: list[str]) -> set[str]:
 
 def segments_of(lines: list[str], marks: Collection[str]) -> list[Segment]:
     """Split a snippet at its marks, which are given stripped."""
-    found: list[Segment] = []
+    segments: list[Segment] = []
     run: list[str] = []
     start, marked = 1, False
 
@@ -124,7 +124,7 @@ def segments_of(lines: list[str], marks: Collection[str]) -> list[Segment]:
             last -= 1
         if first < last:
             blanks = mark[: len(mark) - len(mark.lstrip())]
-            found.append(Segment(run[first:last], marked, before_mark, start + first, blanks))
+            segments.append(Segment(run[first:last], marked, before_mark, start + first, blanks))
 
     for number, line in enumerate(lines, 1):
         if line.strip() in marks:
@@ -133,4 +133,4 @@ def segments_of(lines: list[str], marks: Collection[str]) -> list[Segment]:
         else:
             run.append(line)
     close(False, "")
-    return found
+    return segments

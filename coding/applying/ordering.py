@@ -46,12 +46,12 @@ def routes_of(index: FileIndex, suffix: str, choices: list[list[Place]]) -> list
 
 
 def _distinct(routes: list[Route], limit: int) -> list[Route]:
-    found: dict[tuple[tuple[int, int], ...], Route] = {}
+    distinct: dict[tuple[tuple[int, int], ...], Route] = {}
     for route in sorted(routes, key=lambda route: -route.score):
-        found.setdefault(tuple((place.start, place.end) for place in route.edits), route)
-        if len(found) == limit:
+        distinct.setdefault(tuple((place.start, place.end) for place in route.edits), route)
+        if len(distinct) == limit:
             break
-    return list(found.values())
+    return list(distinct.values())
 
 
 def _extend(index: FileIndex, suffix: str, route: Route, place: Place) -> Route:
@@ -85,8 +85,8 @@ def heading_end(index: FileIndex, suffix: str, line: int) -> int:
         own = section.match(index.text[ordinal])
         if own:
             for later in range(ordinal + 1, len(filled)):
-                found = section.match(index.text[later])
-                if found and len(found[1]) <= len(own[1]):
+                match = section.match(index.text[later])
+                if match and len(match[1]) <= len(own[1]):
                     return filled[later]
             return len(index.lines.bodies)
     if ordinal + 1 >= len(filled) or index.columns[ordinal + 1] <= index.columns[ordinal]:

@@ -17,7 +17,7 @@ class Place:
     shift: int
     kept: tuple[tuple[int, int], ...]  # (filled line of the segment, filled line of the file)
     score: float
-    told: float  # what the lines that stay tell, without what speaks against the place
+    evidence: float  # what the lines that stay tell, without what speaks against the place
     solid: bool  # the lines that stay at its beginning, and at its end, are not such as stand everywhere
     lead: int  # how many lines at its beginning stay
     trail: int  # and at its end
@@ -51,12 +51,12 @@ def nearer(one: Place, other: Place) -> bool:
         return False
     if one.start < other.start or one.end > other.end or runs_on(one, other):
         return False
-    if one.told >= other.told - 1e-9:
-        return one.told > other.told + 1e-9 or one.lead + one.trail >= other.lead + other.trail
+    if one.evidence >= other.evidence - 1e-9:
+        return one.evidence > other.evidence + 1e-9 or one.lead + one.trail >= other.lead + other.trail
     if (one.twice and not other.twice) or len(one.kept) == len(other.kept):
         return False  # as many lines stay in the outer one, and one beside them is nearly the same
     if one.deleted == 0 or other.deleted - one.deleted > 2 * (len(other.kept) - len(one.kept)):
-        solid = one.lead >= 2 and one.trail >= 1 and one.told >= WIDE
+        solid = one.lead >= 2 and one.trail >= 1 and one.evidence >= WIDE
         return (other.renames and solid) or (one.lead >= other.lead and one.trail >= other.trail)
     return False
 
@@ -100,7 +100,7 @@ def rivals(one: Place, other: Place) -> bool:
         return False
     if other.score > one.score - WIDE:
         return True
-    if more < less and (other.told >= one.told + TELLING or len(less) == one.total):
+    if more < less and (other.evidence >= one.evidence + TELLING or len(less) == one.total):
         return True  # it explains all that the best explains, and a line that stands once, or everything
     if other.twice or not other.deleted == 0 < one.deleted:
         return False

@@ -55,9 +55,9 @@ class FileIndex:
 
     def weight(self, text: str) -> float:
         """What it tells that a line is the same: little for a brace, most for a line that stands once."""
-        told = log2(self._size / len(self.where.get(text, (0,)))) * self._scale
+        bits = log2(self._size / len(self.where.get(text, (0,)))) * self._scale
         solid = sum(map(str.isalnum, text[:24]))
-        return max(0.2, told * min(1.0, (solid + 1) / 8))
+        return max(0.2, bits * min(1.0, (solid + 1) / 8))
 
     def first(self, line: int) -> int:
         """The first filled line at or after a line of the file."""
@@ -66,13 +66,13 @@ class FileIndex:
     @cached_property
     def definitions(self) -> dict[tuple[str, int], list[int]]:
         """The lines that define each name, by its name and indentation."""
-        found: dict[tuple[str, int], list[int]] = {}
+        by_name: dict[tuple[str, int], list[int]] = {}
         for text, ordinals in self.where.items():
             name = defined(text)
             if name:
                 for ordinal in ordinals:
-                    found.setdefault((name, self.columns[ordinal]), []).append(ordinal)
-        return found
+                    by_name.setdefault((name, self.columns[ordinal]), []).append(ordinal)
+        return by_name
 
     @cached_property
     def block_ends(self) -> list[int]:
@@ -116,9 +116,9 @@ class Search:
     def places(self) -> list[Place]:
         want = self.wanted
         starts, ends = self.index.where.get(want.text[0], []), self.index.where.get(want.text[-1], [])
-        found = self._between(starts, ends, "")
-        if found or len(want.text) < 3:
-            return found
+        places = self._between(starts, ends, "")
+        if places or len(want.text) < 3:
+            return places
         # One of the two anchors is misremembered: the line beside its neighbour is nearly the same.
         near_starts = self._near(want.text[1], 1, 0)
         near_ends = [] if self.may_be_cut else self._near(want.text[-2], -1, -1)
@@ -126,12 +126,12 @@ class Search:
 
     def _near(self, neighbour: str, step: int, own: int) -> list[int]:
         mine, text = self.wanted.text[own], self.index.text
-        found = []
+        ordinals = []
         for ordinal in self.index.where.get(neighbour, [])[: MANY * 4]:
             here = ordinal - step
             if 0 <= here < len(text) and text[here] != mine and near(text[here], mine):
-                found.append(here)
-        return found
+                ordinals.append(here)
+        return ordinals
 
     def _between(self, starts: list[int], ends: list[int], edge: str) -> list[Place]:
         leads = self._strongest(starts, self._lead)
@@ -156,15 +156,15 @@ class Search:
         return self._scored(pairs, edge)
 
     def _strongest(self, ordinals: list[int], run_of: object) -> list[tuple[int, int, int]]:
-        found = [(ordinal, *run_of(ordinal)) for ordinal in ordinals]  # type: ignore[operator]
-        if len(found) > MANY:
-            least = sorted((run for _, _, run in found), reverse=True)[MANY]
-            found = [one for one in found if one[2] >= least]
-            if len(found) > MANY * 3:
-                found = [one for one in found if one[2] > least]
-                if not found:
+        candidates = [(ordinal, *run_of(ordinal)) for ordinal in ordinals]  # type: ignore[operator]
+        if len(candidates) > MANY:
+            least = sorted((run for _, _, run in candidates), reverse=True)[MANY]
+            candidates = [one for one in candidates if one[2] >= least]
+            if len(candidates) > MANY * 3:
+                candidates = [one for one in candidates if one[2] > least]
+                if not candidates:
                     raise too_repetitive()
-        return found
+        return candidates
 
     def _stairs(self, options: list[tuple[int, int]], here: int) -> Iterable[tuple[int, int]]:
         """Of anchors ordered by distance, the nearest, and those with a longer run than all nearer ones."""
@@ -212,7 +212,7 @@ class Search:
     def place(self, start: int, end: int, shift: int) -> Place:
         """The place of a definition, from one filled line to another, both included."""
         place = self._place(start, end, 0, 0, shift, self._weights(), "definition")
-        return replace(place, told=place.told + WIDE)  # its name stands once
+        return replace(place, evidence=place.evidence + WIDE)  # its name stands once
 
     def _scored(self, pairs: Iterable[tuple[int, int, int, int, int]], edge: str) -> list[Place]:
         size = len(self.wanted.text)
@@ -238,11 +238,11 @@ class Search:
             missing = region - size
             rough.append((most - DELETED * max(0, missing), start, end, lead, trail, shift))
         rough.sort(reverse=True)
-        found: list[Place] = []
+        places: list[Place] = []
         for _, start, end, lead, trail, shift in rough[:COMPARED]:
-            found.append(self._place(start, end, lead, trail, shift, weights, edge))
-        found = [place for place in found if not any(nearer(other, place) for other in found)]
-        return [replace(place, doubted=any(doubts(other, place) for other in found)) for place in found]
+            places.append(self._place(start, end, lead, trail, shift, weights, edge))
+        places = [place for place in places if not any(nearer(other, place) for other in places)]
+        return [replace(place, doubted=any(doubts(other, place) for other in places)) for place in places]
 
     def _place(
         self, start: int, end: int, lead: int, trail: int, shift: int, weights: list[float], edge: str
@@ -263,7 +263,7 @@ class Search:
             kept = [(i, o) for i, o in kept if index.text[o] == want.text[i]]
         hunks = sum(b[0] - a[0] > 1 or b[1] - a[1] > 1 for a, b in pairwise(kept))
         deleted = end - start + 1 - len(kept)
-        told = sum(weights[i] for i, _ in kept) + self._misremembered(start, end, lead, trail)
+        evidence = sum(weights[i] for i, _ in kept) + self._misremembered(start, end, lead, trail)
         against = DELETED * deleted + HUNK * hunks + (NEAR if edge else 0)
         defines, twice, renamed = self._misdefined(start, end, shift, kept)
         against += TWICE * twice + DROPPED * renamed
@@ -273,8 +273,8 @@ class Search:
             filled[end] + 1,
             shift,
             tuple(kept),
-            told - against,
-            told,
+            evidence - against,
+            evidence,
             min(sum(weights[:lead]), sum(weights[size - trail :])) >= SOLID,
             lead,
             trail,
@@ -296,11 +296,11 @@ class Search:
 
     def _misremembered(self, start: int, end: int, lead: int, trail: int) -> float:
         """What it tells that the line beside the lines that stay is nearly the same."""
-        old, new, told = self.index.text, self.wanted.text, 0.0
+        old, new, evidence = self.index.text, self.wanted.text, 0.0
         if lead + trail < min(len(new), end - start + 1):
             beside = (lead, old[start + lead], new[lead]), (trail, old[end - trail], new[-1 - trail])
-            told += sum(NEARLY for run, a, b in beside if run and a != b and near(a, b))
-        return told
+            evidence += sum(NEARLY for run, a, b in beside if run and a != b and near(a, b))
+        return evidence
 
     def _misdefined(
         self, start: int, end: int, shift: int, kept: list[tuple[int, int]]

@@ -25,13 +25,15 @@ class GivenDefinition:
 
 def whole_definition(index: FileIndex, segment: Segment, want: Wanted) -> list[Place]:
     """The place of the one definition with the name of that which the segment gives whole."""
-    given = _single(segment, want)
-    if given is None or any("\r" in body for body in index.lines.bodies):  # Python counts other lines then
+    definition = _single(segment, want)
+    if definition is None or any(
+        "\r" in body for body in index.lines.bodies
+    ):  # Python counts other lines then
         return []
     tree = parsed(index.lines.text())
     if tree is None:
         return []
-    named = [old for old in definitions(tree) if (old.name, old.kind) == (given.name, given.kind)]
+    named = [old for old in definitions(tree) if (old.name, old.kind) == (definition.name, definition.kind)]
     if len(named) != 1:
         return []
     first, last = index.first(named[0].start), index.first(named[0].end) - 1
@@ -56,8 +58,8 @@ def _single(segment: Segment, want: Wanted) -> GivenDefinition | None:
     tree = parsed("\n".join(line[_blanks(line, margin, want.tab) :] for line in segment.lines) + "\n")
     if tree is None or len(tree.body) != 1:
         return None
-    found = [one for one in definitions(tree) if one.columns == 0]
-    return found[0] if len(found) == 1 else None
+    outer = [one for one in definitions(tree) if one.columns == 0]
+    return outer[0] if len(outer) == 1 else None
 
 
 def _blanks(line: str, columns: int, tab: int) -> int:
@@ -77,16 +79,16 @@ def parsed(text: str) -> ast.Module | None:
 
 def definitions(tree: ast.Module) -> list[GivenDefinition]:
     """All defs and classes in classes and at the top, not those in functions."""
-    found = []
+    result = []
     bodies = [tree.body]
     while bodies:
         for node in bodies.pop():
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
                 kind = "class" if isinstance(node, ast.ClassDef) else "def"
-                found.append(
+                result.append(
                     GivenDefinition(node.name, kind, start, node.end_lineno or node.lineno, node.col_offset)
                 )
                 if isinstance(node, ast.ClassDef):
                     bodies.append(node.body)
-    return found
+    return result

@@ -10,7 +10,7 @@ def shown(line: str) -> str:
 
 def places_of(numbers: list[int]) -> str:
     """Line numbers as a sentence has them: 12, 40 and 88."""
-    told = [str(number) for number in numbers[:5]]
+    texts = [str(number) for number in numbers[:5]]
     if len(numbers) > 5:
-        told.append(f"{len(numbers) - 5} more")
-    return told[0] if len(told) == 1 else ", ".join(told[:-1]) + " and " + told[-1]
+        texts.append(f"{len(numbers) - 5} more")
+    return texts[0] if len(texts) == 1 else ", ".join(texts[:-1]) + " and " + texts[-1]

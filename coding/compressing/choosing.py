@@ -26,13 +26,13 @@ def chosen(
     worth: Mapping[Part, float],
     room: int,
     *,
-    asked: Set[str],
+    query_words: Set[str],
     length: float,
     first: Sequence[Mapping[Line, Part]],
 ) -> dict[Line, Part]:
     """Return the lines to keep within so many tokens, each with the part that it is kept for.
 
-    `asked` are the words of the question: the best parts are cut down to their lines if they do not fit.
+    `query_words` are those of the question: the best parts are cut down to their lines if they do not fit.
     `first` are lines that come before all others, one mapping for those that belong together.
     """
     taken = _Room()
@@ -53,7 +53,7 @@ def chosen(
                 taken.take(own, [line], most)
     for place, part in enumerate(ranked):
         if not taken.take(part, [*_heads(part), *carrying[part]], most) and place < BEST:
-            for line in _best_first(carrying[part], asked):
+            for line in _best_first(carrying[part], query_words):
                 if not taken.take(part, [*_heads(part), line], most):
                     taken.take(part, [line], most)
     for part, lines in _definitions(taken.kept, ranked):
@@ -93,11 +93,11 @@ class _Room:
         return True
 
 
-def _best_first(lines: Sequence[Line], asked: Set[str]) -> list[Line]:
+def _best_first(lines: Sequence[Line], query_words: Set[str]) -> list[Line]:
     """Return the lines by how many rare words of the question they and those beside them have."""
-    found = [asked & set(words(line.names)) for line in lines]
-    having = Counter(word for each in found for word in each)
-    own = [sum(1 / having[word] for word in each) for each in found]
+    hits = [query_words & set(words(line.names)) for line in lines]
+    having = Counter(word for each in hits for word in each)
+    own = [sum(1 / having[word] for word in each) for each in hits]
     beside = [max(own[max(0, place - 1) : place + 2]) for place in range(len(own))]
     order = sorted(range(len(lines)), key=lambda place: -own[place] - beside[place] / 2)
     return [lines[place] for place in order]
@@ -115,8 +115,8 @@ def _definitions(kept: Mapping[Line, Part], ranked: Sequence[Part]) -> Iterator[
             if line.kind is Kind.IMPORT:
                 for name in line.names:
                     defined.setdefault(name, (part, [line]))
-            elif line.kind is Kind.CODE and not line.indent and (found := _ASSIGNED.match(line.text)):
-                defined.setdefault(found[1], (part, [line]))
+            elif line.kind is Kind.CODE and not line.indent and (match := _ASSIGNED.match(line.text)):
+                defined.setdefault(match[1], (part, [line]))
     for line in list(kept):
         if line.kind is not Kind.IMPORT:
             for name in line.names:

@@ -75,12 +75,12 @@ def compress(
         return _compressed(flat, {}, {}, whole)
     weights = Weights()
     worth = worth_of(query, [block for lines in every for block in blocks_of(lines)], weights)
-    asked = frozenset(words(identifiers(query)))
+    query_words = frozenset(words(identifiers(query)))
     before = _within(worth, first)
-    kept = chosen(worth, room, asked=asked, length=weights.length, first=before)
+    kept = chosen(worth, room, query_words=query_words, length=weights.length, first=before)
     spare = room - count_tokens(_text([line for line in flat if line in kept]))
     if spare > room * SLACK:  # the marks are fewer than was set aside for them
-        kept = chosen(worth, room + spare // 2, asked=asked, length=weights.length, first=before)
+        kept = chosen(worth, room + spare // 2, query_words=query_words, length=weights.length, first=before)
     ahead = {part for lines in before for part in lines.values()}
     for part in sorted(dict.fromkeys(kept.values()), key=lambda part: (part in ahead, worth[part])):
         lines = [line for line in flat if line in kept]
@@ -96,7 +96,7 @@ def _within(parts: Iterable[Part], ranges: Sequence[LineRange]) -> list[dict[Lin
         return []
     owners = {line: part for part in parts for line in (*part.block.heads, *part.heads, *part.lines)}
     every = sorted(owners, key=lambda line: (line.file, line.number))
-    found = [
+    groups = [
         {
             line: owners[line]
             for line in every
@@ -104,7 +104,7 @@ def _within(parts: Iterable[Part], ranges: Sequence[LineRange]) -> list[dict[Lin
         }
         for one in ranges
     ]
-    return [lines for lines in found if lines]
+    return [lines for lines in groups if lines]
 
 
 def _compressed(
@@ -139,7 +139,7 @@ def _runs(lines: Iterable[Line]) -> list[list[Line]]:
 def _text(lines: Sequence[Line]) -> str:
     """The lines with their files and numbers. A line that looks like such a mark makes the marks longer."""
     signs, ats = (
-        max((len(found[1]) for line in lines if (found := form.match(line.text))), default=0)
+        max((len(match[1]) for line in lines if (match := form.match(line.text))), default=0)
         for form in _LIKE
     )
     out: list[str] = []

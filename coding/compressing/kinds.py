@@ -101,8 +101,8 @@ def head_name(line: str, family: Family) -> str | None:
     if len(line) > MOST_CHARS:
         return None
     if family is Family.PYTHON:
-        found = _PYTHON_HEAD.match(line)
-        return found[1] if found else None
+        match = _PYTHON_HEAD.match(line)
+        return match[1] if match else None
     if family is Family.DATA:
         return None
     text = line.strip()
@@ -110,9 +110,9 @@ def head_name(line: str, family: Family) -> str | None:
     if len(text) > MOST_OF_HEAD or first is None or first[0] in _CONTROL:
         return None
     for pattern in (_HEAD, _ASSIGNED, _METHOD):
-        found = pattern.match(text)
-        if found and found[1] not in _CONTROL:
-            return found[1]
+        match = pattern.match(text)
+        if match and match[1] not in _CONTROL:
+            return match[1]
     return None
 
 
@@ -185,14 +185,14 @@ def _left_open(line: str) -> str:
     if len(line) > MOST_CHARS:
         return next((quote for quote in ('"""', "'''") if line.count(quote) % 2), "")
     place = 0
-    while found := _TRIPLE.search(line, place):
-        if found[0] == "#":
+    while match := _TRIPLE.search(line, place):
+        if match[0] == "#":
             return ""
-        place = found.end()
-        if found[0] in ('"""', "'''"):
-            end = line.find(found[0], place)
+        place = match.end()
+        if match[0] in ('"""', "'''"):
+            end = line.find(match[0], place)
             if end < 0:
-                return found[0]
+                return match[0]
             place = end + 3
     return ""
 

@@ -73,7 +73,7 @@ class Block:
 def lines_of(reads: Sequence[Read]) -> list[list[Line]]:
     """Return the lines of each read, without those that an earlier one had."""
     seen: set[tuple[str, int]] = set()
-    found: list[list[Line]] = []
+    result: list[list[Line]] = []
     for place, read in enumerate(reads):
         texts = read.text.split("\n")
         if texts[-1] == "":
@@ -84,5 +84,5 @@ def lines_of(reads: Sequence[Read]) -> list[list[Line]]:
                 seen.add((read.file, number))
                 size = count_tokens("\n" + text) if text.strip() else 0
                 lines.append(Line(place, read.file, number, text, size, identifiers(text)))
-        found.append(lines)
-    return found
+        result.append(lines)
+    return result

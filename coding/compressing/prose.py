@@ -65,12 +65,12 @@ def _sections(lines: list[Line]) -> list[Block]:
     place = 0
     while place < len(lines):
         fenced ^= bool(_FENCE.match(lines[place].text[:MOST_CHARS]))
-        found = None if fenced else _heading(lines, place)
-        if found is None:
+        heading = None if fenced else _heading(lines, place)
+        if heading is None:
             block.lines.append(lines[place])
             place += 1
             continue
-        level, name, count = found
+        level, name, count = heading
         if block.lines:
             blocks.append(block)
         heads = lines[place : place + count]
@@ -89,9 +89,9 @@ def _sections(lines: list[Line]) -> list[Block]:
 def _heading(lines: Sequence[Line], place: int) -> tuple[int, str, int] | None:
     """Return the level of a heading, its words, and how many lines it takes."""
     text = lines[place].text[:MOST_CHARS]
-    found = _HEADING.match(text)
-    if found:
-        return len(found[1]), found[2], 1
+    match = _HEADING.match(text)
+    if match:
+        return len(match[1]), match[2], 1
     if place + 1 < len(lines) and text[:1].strip() and len(text) < 120:
         under = _UNDERLINE.match(lines[place + 1].text[:MOST_CHARS])
         is_alone = place == 0 or not lines[place - 1].text.strip()

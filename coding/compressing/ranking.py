@@ -40,12 +40,14 @@ class Weights:
 
 def worth_of(query: str, blocks: Sequence[Block], weights: Weights) -> dict[Part, float]:
     """Return the worth of each part. The blocks come read by read, in the order of the reads."""
-    asked = {word: 1 + 0.3 * math.log(count) for word, count in Counter(words(identifiers(query))).items()}
+    query_words = {
+        word: 1 + 0.3 * math.log(count) for word, count in Counter(words(identifiers(query))).items()
+    }
     parts = [part for block in blocks for part in block.parts]
     bags = {part: _bag(part.lines, weights) for part in parts}
-    scores = _shares(asked, [_block_bag(block, bags, weights) for block in blocks])
+    scores = _shares(query_words, [_block_bag(block, bags, weights) for block in blocks])
     of_block = dict(zip(blocks, scores, strict=True))
-    own = _shares(asked, [bags[part] for part in parts])
+    own = _shares(query_words, [bags[part] for part in parts])
     of_file = _file_scores(of_block)
     calls = _calls(
         parts, [(of_block[part.block] + score) / 2 for part, score in zip(parts, own, strict=True)]
@@ -94,20 +96,22 @@ def _stem_of(file: str) -> str:
     return file.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
 
 
-def _shares(asked: Mapping[str, float], bags: Sequence[Mapping[str, float]]) -> list[float]:
+def _shares(query_words: Mapping[str, float], bags: Sequence[Mapping[str, float]]) -> list[float]:
     """Return the BM25 score of each bag of words, as a share of the best."""
     if not bags:
         return []
     sizes = [sum(bag.values()) for bag in bags]
     mean = sum(sizes) / len(bags) or 1.0
     weight = {}
-    for word, count in asked.items():
+    for word, count in query_words.items():
         having = sum(word in bag for bag in bags)
         weight[word] = count * math.log(1 + (len(bags) - having + 0.5) / (having + 0.5)) * (_K1 + 1)
     scores = []
     for bag, size in zip(bags, sizes, strict=True):
         slack = _K1 * (1 - _B + _B * size / mean)
-        scores.append(sum(weight[word] * bag[word] / (bag[word] + slack) for word in asked if word in bag))
+        scores.append(
+            sum(weight[word] * bag[word] / (bag[word] + slack) for word in query_words if word in bag)
+        )
     best = max(scores) or 1.0
     return [score / best for score in scores]
 

@@ -41,31 +41,31 @@ class SourceFile:
 
 def folder_of(folder: str | os.PathLike[str]) -> Path:
     """Return the folder with its links followed. Raises InputError if it is none, or cannot be read."""
-    given = Path(folder)
+    path = Path(folder)
     try:
-        found = given.resolve(strict=True)
-        if not found.is_dir():
-            raise InputError(f"{str(given)!r} is not a folder; give the folder that is to be searched.")
-        with os.scandir(found) as listing:
+        root = path.resolve(strict=True)
+        if not root.is_dir():
+            raise InputError(f"{str(path)!r} is not a folder; give the folder that is to be searched.")
+        with os.scandir(root) as listing:
             next(listing, None)
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"The folder {str(given)!r} cannot be read ({reason}); give one that exists."
+            f"The folder {str(path)!r} cannot be read ({reason}); give one that exists."
         ) from None
-    return found
+    return root
 
 
 def walk(root: Path) -> Iterator[SourceFile]:
     """Yield the files below a folder in the order of their paths. What cannot be read is left out."""
     for path, entry in entries(root, _may_be_text):
         try:
-            found = entry.stat(follow_symlinks=False)
+            status = entry.stat(follow_symlinks=False)
             path.encode("utf-8")  # a name that is no text can be shown to nobody
         except (OSError, UnicodeEncodeError):
             continue
-        if 0 < found.st_size <= _MOST_BYTES and not _UNSHOWN.search(path):
-            yield SourceFile(path, found.st_size, found.st_mtime_ns)
+        if 0 < status.st_size <= _MOST_BYTES and not _UNSHOWN.search(path):
+            yield SourceFile(path, status.st_size, status.st_mtime_ns)
 
 
 def _may_be_text(entry: Entry) -> bool:
@@ -85,10 +85,10 @@ def _entries(
     here = root / folder if folder else root
     rules = above.with_file(here / ".gitignore", folder)
     try:
-        found = sorted(os.scandir(here), key=lambda entry: entry.name)
+        listing = sorted(os.scandir(here), key=lambda entry: entry.name)
     except OSError:
         return
-    for entry in found:
+    for entry in listing:
         path = f"{folder}/{entry.name}" if folder else entry.name
         try:
             is_folder = entry.is_dir(follow_symlinks=False)
@@ -110,15 +110,15 @@ def inside(root: Path, path: str) -> Path:
     Links are followed first: one that leads out of the folder is refused as `..` is.
     """
     try:
-        found = (root / path.strip().replace("\\", "/")).resolve(strict=True)
-        found.relative_to(root)
+        target = (root / path.strip().replace("\\", "/")).resolve(strict=True)
+        target.relative_to(root)
     except (OSError, RuntimeError):
         raise InputError(f"There is no file {path!r}; paths are relative to the searched folder.") from None
     except ValueError:
         raise InputError(
             f"{path!r} is outside of the searched folder; only what is in it may be read."
         ) from None
-    return found
+    return target
 
 
 def read_text(file: Path) -> str | None:

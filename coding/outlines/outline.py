@@ -43,18 +43,18 @@ def outline(path: str, text: str) -> list[Definition]:
     """Return what a file defines, in the order of its lines; an outer definition before those in it."""
     suffix = PurePosixPath(path).suffix.lower()
     if suffix in (".py", ".pyi", ".pyx"):
-        found = python_outline(text)
-        if found is not None:
-            return found
+        definitions = python_outline(text)
+        if definitions is not None:
+            return definitions
     if suffix in (".md", ".markdown", ".mdx"):
         return _headings(text.split("\n"))
     parsed = tree_outline(suffix, text)
     return parsed if parsed is not None else _by_lines(text.split("\n"))
 
 
-def render_outline(found: Sequence[Definition]) -> str:
+def render_outline(definitions: Sequence[Definition]) -> str:
     """Return an outline as text: the lines of each definition, and its name."""
-    return "\n".join(f"{one.start}-{one.end} {one.kind} {one.name}" for one in found)
+    return "\n".join(f"{one.start}-{one.end} {one.kind} {one.name}" for one in definitions)
 
 
 def _headings(lines: Sequence[str]) -> list[Definition]:
@@ -65,16 +65,16 @@ def _headings(lines: Sequence[str]) -> list[Definition]:
             fenced = not fenced
         elif not fenced and (match := _HEADING.match(line)):
             heads.append((number, len(match[1]), match[2]))
-    found = []
+    sections = []
     for place, (number, level, name) in enumerate(heads):
         end = next((n - 1 for n, other, _ in heads[place + 1 :] if other <= level), len(lines))
-        found.append(Definition(name, "section", number, end, level - 1, None, number + 1))
-    return found
+        sections.append(Definition(name, "section", number, end, level - 1, None, number + 1))
+    return sections
 
 
 def _by_lines(lines: Sequence[str]) -> list[Definition]:
     """Return definitions by their first words; each ends where a line stands as far left again."""
-    found: list[Definition] = []
+    definitions: list[Definition] = []
     around: list[tuple[int, str, int]] = []
     for number, line in enumerate(lines, 1):
         match = _LINE.match(line[:400])
@@ -86,9 +86,9 @@ def _by_lines(lines: Sequence[str]) -> list[Definition]:
             around.pop()
         name = ".".join([*(outer for _, outer, _ in around), match["name"]])
         kind = "class" if match["kind"] in _CLASSES else "function"
-        found.append(Definition(name, kind, number, end, len(around), None, number + 1))
+        definitions.append(Definition(name, kind, number, end, len(around), None, number + 1))
         around.append((indent, match["name"], end))
-    return found
+    return definitions
 
 
 def _end(lines: Sequence[str], start: int, indent: int) -> int:

@@ -103,11 +103,11 @@ def _defines(node: Any, names: tuple[str, ...]) -> bool:
 
 def _name(node: Any) -> str:
     for _ in range(4):  # in C the name stands inside of declarators
-        found = node.child_by_field_name("name") or node.child_by_field_name(
+        child = node.child_by_field_name("name") or node.child_by_field_name(
             "type" if "impl" in node.type else "name"
         )
-        if found is not None:
-            return str(found.text.decode("utf-8", "replace"))[:120].partition("\n")[0]
+        if child is not None:
+            return str(child.text.decode("utf-8", "replace"))[:120].partition("\n")[0]
         inner = node.child_by_field_name("declarator")
         if inner is None:
             return ""

@@ -23,9 +23,11 @@ def bm25(
     average = sum(lengths) / len(lengths) or 1.0
     norms = [k1 * (1 - b + b * length / average) for length in lengths]
     for word, weight in question.items():
-        found = [(place, count) for place, one in enumerate(documents) if (count := one.get(word, 0))]
-        rarity = weight * math.log(1 + (len(documents) - len(found) + 0.5) / (len(found) + 0.5)) * (k1 + 1)
-        for place, count in found:
+        matches = [(place, count) for place, one in enumerate(documents) if (count := one.get(word, 0))]
+        rarity = (
+            weight * math.log(1 + (len(documents) - len(matches) + 0.5) / (len(matches) + 0.5)) * (k1 + 1)
+        )
+        for place, count in matches:
             scores[place] += rarity * count / (count + norms[place])
     return scores
 

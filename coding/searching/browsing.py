@@ -81,19 +81,19 @@ class CodeBrowser:
         if text is None:
             return problem
         path = self._name(path)
-        found = outline(path, text)
+        definitions = outline(path, text)
         size = text.count("\n") + 1
-        if not found:
+        if not definitions:
             return f"{path} has {size} lines and no definitions; read it, or grep in it."
         head = f"{path}, {size} lines:"
-        if len(found) > _ENTRIES:
-            outer = [one for one in found if one.depth == 0]
-            left_out = len(found) - min(len(outer), _ENTRIES)
+        if len(definitions) > _ENTRIES:
+            outer = [one for one in definitions if one.depth == 0]
+            left_out = len(definitions) - min(len(outer), _ENTRIES)
             shown = [f"{one.start}-{one.end} {_narrow(one.name)}" for one in outer[:_ENTRIES]]
             return "\n".join(
                 [head, *shown, f"(… and {left_out} inner ones; read a part, or grep for a name.)"]
             )
-        return "\n".join([head, *(f"{one.start}-{one.end} {_narrow(one.name)}" for one in found)])
+        return "\n".join([head, *(f"{one.start}-{one.end} {_narrow(one.name)}" for one in definitions)])
 
     def grep(self, pattern: str, under: str = "") -> str:
         """Return the lines that match a regular expression, of all files or of those below a path."""
@@ -179,12 +179,12 @@ class CodeBrowser:
     def _text(self, path: str) -> tuple[str | None, str]:
         """Return the text of a file, or None and what the model is told."""
         try:
-            found = inside(self.index.root, path)
+            target = inside(self.index.root, path)
         except (InputError, ValueError) as error:
             return None, f"{error} {self._like(path)}".strip()
-        if found.is_dir():
+        if target.is_dir():
             return None, f"{path!r} is a folder; find shows what is below it."
-        text = read_text(found)
+        text = read_text(target)
         if text is None:
             return None, f"{path!r} is not text, or too large to be read; grep in other files."
         return text, ""

@@ -104,13 +104,13 @@ class CodeIndex:
         if terms.update(self.root, files) and file:
             with suppress(OSError):  # a disk that is full costs the next program some seconds, no more
                 terms.save(file)
-        asked = question_words(question)
+        query_words = question_words(question)
         lengths = [row[4] for row in terms.files.values()]
-        by_words = to_one(bm25(asked, terms.counts_of(asked), lengths, b=0.4))
+        by_words = to_one(bm25(query_words, terms.counts_of(query_words), lengths, b=0.4))
         paths = [
             dict.fromkeys(words_of(path.replace("/", " ").rpartition(".")[0]), 1) for path in terms.files
         ]
-        by_path = to_one(bm25(asked, paths, [5] * len(paths), b=0))
+        by_path = to_one(bm25(query_words, paths, [5] * len(paths), b=0))
         scores = {
             path: words + 0.25 * other
             for path, words, other in zip(terms.files, by_words, by_path, strict=True)

@@ -78,8 +78,8 @@ def _may_take_for_ever(pattern: str) -> bool:
         inner, repeat = group[1], group[2]
         if repeat and re.search(r"[*+|{]", inner):
             return True
-        kept = "x+" if re.search(r"[*+{]", inner) else "x|x" if "|" in inner else "x"
-        bare = bare[: group.start()] + kept + bare[group.end() - len(repeat) :]
+        stand_in = "x+" if re.search(r"[*+{]", inner) else "x|x" if "|" in inner else "x"
+        bare = bare[: group.start()] + stand_in + bare[group.end() - len(repeat) :]
     return False
 
 
@@ -112,8 +112,8 @@ def _candidates(root: Path, names: Sequence[str], expression: re.Pattern[str], p
         if done.returncode > 1:
             yield from part
             continue
-        found = set(done.stdout.decode("utf-8", "replace").split("\n"))
-        yield from (name for name in part if name in found or not name.isprintable())
+        paths = set(done.stdout.decode("utf-8", "replace").split("\n"))
+        yield from (name for name in part if name in paths or not name.isprintable())
 
 
 def _plain_text(pattern: str, *, literal: bool) -> str:

@@ -21,7 +21,7 @@ def imported_names(path: str, text: str) -> list[str]:
     if path.endswith((".py", ".pyi", ".pyx")):
         return list(_python(text))
     if path.endswith((".ts", ".tsx", ".js", ".jsx", ".mts", ".mjs", ".cjs", ".vue", ".svelte")):
-        return ["/" + found for found in _SCRIPT.findall(text)]
+        return ["/" + target for target in _SCRIPT.findall(text)]
     return []
 
 
@@ -51,8 +51,8 @@ class ImportPaths:
 
     def of(self, path: str, names: Iterable[str]) -> set[str]:
         """Return the files that a file's imports mean; what lies elsewhere, or is not clear, is left out."""
-        found = {target for name in names if (target := self._one(path, name))}
-        return found - {path}
+        targets = {target for name in names if (target := self._one(path, name))}
+        return targets - {path}
 
     def graph(self, names: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
         """Return the files that each file uses."""
@@ -72,5 +72,5 @@ class ImportPaths:
             return next(
                 (s for s in (f"{stem}.py", f"{stem}/__init__.py", f"{stem}.pyi") if s in self._paths), None
             )
-        found = self._modules.get(name, set())
-        return next(iter(found)) if len(found) == 1 else None
+        files = self._modules.get(name, set())
+        return next(iter(files)) if len(files) == 1 else None

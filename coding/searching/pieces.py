@@ -130,13 +130,13 @@ def _piece(file: str, lines: Sequence[str], one: Definition | None, start: int, 
 
 
 def _without(spans: Iterable[tuple[int, int]], start: int, end: int) -> list[tuple[int, int]]:
-    kept = []
+    rest = []
     for first, last in spans:
         if last < start or first > end:
-            kept.append((first, last))
+            rest.append((first, last))
             continue
         if first < start:
-            kept.append((first, start - 1))
+            rest.append((first, start - 1))
         if last > end:
-            kept.append((end + 1, last))
-    return kept
+            rest.append((end + 1, last))
+    return rest

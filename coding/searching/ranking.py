@@ -70,13 +70,13 @@ def rank(
     uses."""
     if not pieces:
         return Ranked([], [])
-    asked = question_words(question)
-    body = to_one(bm25(asked, [one.words for one in pieces], [one.length for one in pieces]))
+    query_words = question_words(question)
+    body = to_one(bm25(query_words, [one.words for one in pieces], [one.length for one in pieces]))
     named = [Counter(words_of(one.name.rpartition(".")[2])) for one in pieces]
-    names = to_one(bm25(asked, named, [1 + sum(name.values()) for name in named], b=0.3))
+    names = to_one(bm25(query_words, named, [1 + sum(name.values()) for name in named], b=0.3))
     near = _meaning(question, pieces, [_BODY * b + _NAME * n for b, n in zip(body, names, strict=True)])
     own = to_one([_BODY * b + _NAME * n + _MEANING * m for b, n, m in zip(body, names, near, strict=True)])
-    files = _files(asked, pieces, own, tests, imports or {})
+    files = _files(query_words, pieces, own, tests, imports or {})
     scored = []
     for piece, score in zip(pieces, own, strict=True):
         whole = score + _FILE * files[piece.file]
@@ -111,14 +111,14 @@ def _meaning(question: str, pieces: Sequence[Piece], lexical: Sequence[float]) -
     """Return the nearness in meaning of the pieces that words speak for, 0 for the rest of a large folder."""
     chosen = sorted(range(len(pieces)), key=lambda k: -lexical[k])[:_MOST_VECTORS]
     near = nearness(question, [pieces[k] for k in chosen])
-    found = [0.0] * len(pieces)
+    scores = [0.0] * len(pieces)
     for place, score in zip(chosen, near, strict=True):
-        found[place] = score
-    return found
+        scores[place] = score
+    return scores
 
 
 def _files(
-    asked: Mapping[str, float],
+    query_words: Mapping[str, float],
     pieces: Sequence[Piece],
     own: Sequence[float],
     tests: Sequence[Piece],
@@ -127,7 +127,7 @@ def _files(
     words: dict[str, Counter[str]] = defaultdict(Counter)
     sums: dict[str, float] = defaultdict(float)
     for piece, score in zip(pieces, own, strict=True):
-        words[piece.file].update({word: count for word in asked if (count := piece.words.get(word))})
+        words[piece.file].update({word: count for word in query_words if (count := piece.words.get(word))})
         sums[piece.file] += score**_POWER
     lengths: Counter[str] = Counter()
     for piece in pieces:
@@ -135,12 +135,16 @@ def _files(
     paths = list(sums)
     parts = [_PIECES * score for score in to_one([sums[path] ** (1 / _POWER) for path in paths])]
     _add(
-        parts, _WORDS, bm25(asked, [words[path] for path in paths], [lengths[path] for path in paths], b=0.5)
+        parts,
+        _WORDS,
+        bm25(query_words, [words[path] for path in paths], [lengths[path] for path in paths], b=0.5),
     )
     _add(
-        parts, _PATH, bm25(asked, [Counter(words_of(_plain(path))) for path in paths], [5] * len(paths), b=0)
+        parts,
+        _PATH,
+        bm25(query_words, [Counter(words_of(_plain(path))) for path in paths], [5] * len(paths), b=0),
     )
-    _add(parts, _TESTS, _by_tests(asked, paths, tests))
+    _add(parts, _TESTS, _by_tests(query_words, paths, tests))
     scores = dict(zip(paths, to_one(parts), strict=True))
     _add(parts := list(scores.values()), _IMPORTS, _by_imports(scores, imports))
     return dict(zip(paths, to_one(parts), strict=True))
@@ -159,25 +163,25 @@ def _stem_words(path: str) -> set[str]:
     return set(words_of(PurePosixPath(path).name.partition(".")[0])) - {"test", "spec", "conftest"}
 
 
-def _by_tests(asked: Mapping[str, float], paths: Sequence[str], tests: Sequence[Piece]) -> list[float]:
+def _by_tests(query_words: Mapping[str, float], paths: Sequence[str], tests: Sequence[Piece]) -> list[float]:
     """Return how much the tests that fit the question speak for each file: `test_url.py` for `url.py`."""
-    found = [0.0] * len(paths)
-    scores = to_one(bm25(asked, [one.words for one in tests], [one.length for one in tests]))
+    support = [0.0] * len(paths)
+    scores = to_one(bm25(query_words, [one.words for one in tests], [one.length for one in tests]))
     best = sorted(range(len(tests)), key=lambda k: -scores[k])[:15]
     stems = [_stem_words(path) for path in paths]
     for place in best:
         words = _stem_words(tests[place].file)
         for number, other in enumerate(stems):
             if words & other:
-                found[number] += scores[place] * len(words & other) / len(words | other)
-    return found
+                support[number] += scores[place] * len(words & other) / len(words | other)
+    return support
 
 
 def _by_imports(scores: Mapping[str, float], imports: Mapping[str, Iterable[str]]) -> list[float]:
     """Return how much the files that use a file speak for it."""
-    found = dict.fromkeys(scores, 0.0)
+    support = dict.fromkeys(scores, 0.0)
     for path, used in imports.items():
-        known = [other for other in used if other in found and other != path]
+        known = [other for other in used if other in support and other != path]
         for other in known:
-            found[other] += scores.get(path, 0.0) ** 2 / len(known) ** 0.5
-    return list(found.values())
+            support[other] += scores.get(path, 0.0) ** 2 / len(known) ** 0.5
+    return list(support.values())

@@ -78,19 +78,19 @@ def rank_folder(query: str, index: CodeIndex, *, kinds: Sequence[str] = ("source
             f"There is no kind of files {unknown[0]!r}; these are known: {', '.join(FILE_KINDS)}."
         )
     index.refresh()
-    found = index.candidates(query, kinds)
-    if not found.pieces:
-        found = index.candidates(query, FILE_KINDS)
+    candidates = index.candidates(query, kinds)
+    if not candidates.pieces:
+        candidates = index.candidates(query, FILE_KINDS)
     tests = index.candidates(query, ("test",), 40).pieces if "test" not in kinds else []
-    return rank(query, found.pieces, tests=tests, imports=found.imports)
+    return rank(query, candidates.pieces, tests=tests, imports=candidates.imports)
 
 
 def index_of(folder: str | os.PathLike[str]) -> CodeIndex:
     """Return the index of a folder: one of the last few is used again."""
-    made = CodeIndex(folder)
+    fresh = CodeIndex(folder)
     with _lock:
-        index = _indexes.pop(made.root, made)
-        _indexes[made.root] = index
+        index = _indexes.pop(fresh.root, fresh)
+        _indexes[fresh.root] = index
         while len(_indexes) > _KEPT:
             _indexes.popitem(last=False)
     return index
@@ -127,7 +127,7 @@ class _Chosen:
 
 def _cut(query: str, ranked: Ranked, root: Path, tokens: int) -> SearchResult:
     chosen: dict[str, _Chosen] = {}
-    taken: dict[str, list[tuple[Piece, float]]] = defaultdict(list)
+    by_file: dict[str, list[tuple[Piece, float]]] = defaultdict(list)
     gone: set[str] = set()
     used = misses = 0
     least = _LEAST * ranked.pieces[0][1] if ranked.pieces else 0.0
@@ -152,9 +152,11 @@ def _cut(query: str, ranked: Ranked, root: Path, tokens: int) -> SearchResult:
             continue
         used += more
         file.spans = spans
-        taken[piece.file].append((piece, score))
-    asked = question_words(query)
-    ranges = [_range(path, span, taken[path], asked) for path, file in chosen.items() for span in file.spans]
+        by_file[piece.file].append((piece, score))
+    query_words = question_words(query)
+    ranges = [
+        _range(path, span, by_file[path], query_words) for path, file in chosen.items() for span in file.spans
+    ]
     ranges.sort(key=lambda one: (-one.score, one.file, one.start))
     text = "\n".join(
         f"{one}\n" + "\n".join(chosen[one.file].lines[one.start - 1 : one.end]) for one in ranges
@@ -163,14 +165,14 @@ def _cut(query: str, ranked: Ranked, root: Path, tokens: int) -> SearchResult:
 
 
 def _range(
-    path: str, span: tuple[int, int], taken: Iterable[tuple[Piece, float]], asked: Iterable[str]
+    path: str, span: tuple[int, int], pieces: Iterable[tuple[Piece, float]], query_words: Iterable[str]
 ) -> LineRange:
     here = [
         (score, piece)
-        for piece, score in taken
+        for piece, score in pieces
         if any(start <= span[1] and span[0] <= end for start, end in piece.spans)
     ]
     score, best = max(here, key=lambda one: one[0])
-    words = [word for word in asked if any(word in piece.words for _, piece in here)]
+    words = [word for word in query_words if any(word in piece.words for _, piece in here)]
     what = f"{best.kind} {best.name}" if best.name else "module level"
     return LineRange(path, *span, f"{what}: {', '.join(words[:8])}" if words else what, round(score, 4))

@@ -63,16 +63,16 @@ class TermIndex:
     def counts_of(self, words: Iterable[str]) -> list[dict[str, int]]:
         """Return how often each file has each of these words, in the order of the files."""
         wanted = {self.vocabulary[word]: word for word in words if word in self.vocabulary}
-        found: list[dict[str, int]] = []
+        by_file: list[dict[str, int]] = []
         ids, counts = self.ids, self.counts
         for _, _, first, last, _ in self.files.values():
             here = ids[first:last]
-            found.append(
+            by_file.append(
                 {wanted[number]: counts[first + k] for k, number in enumerate(here) if number in wanted}
                 if not wanted.keys().isdisjoint(here)
                 else {}
             )
-        return found
+        return by_file
 
     def save(self, file: Path) -> None:
         """Write the index in one step: another process reads the old one or the new one."""

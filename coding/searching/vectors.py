@@ -42,13 +42,13 @@ def nearness(question: str, pieces: Sequence[Piece]) -> list[float]:
     import numpy as np
 
     clauses = [part for part in _CLAUSE.split(question) if len(part.split()) >= _SHORTEST] or [question]
-    asked = np.asarray(vectors.embed(clauses, norm=True), dtype=np.float32)
+    question_vectors = np.asarray(vectors.embed(clauses, norm=True), dtype=np.float32)
     new = [one for one in pieces if one.vector is None]
     if new:
-        found = np.asarray(vectors.embed([one.gist for one in new], norm=True), dtype=np.float32)
-        for one, vector in zip(new, found, strict=True):
+        rows = np.asarray(vectors.embed([one.gist for one in new], norm=True), dtype=np.float32)
+        for one, vector in zip(new, rows, strict=True):
             one.vector = vector.copy()
-    best = np.nan_to_num((np.stack([one.vector for one in pieces]) @ asked.T).max(axis=1))
+    best = np.nan_to_num((np.stack([one.vector for one in pieces]) @ question_vectors.T).max(axis=1))
     usual = float(np.median(best))
     highest = float(best.max())
     if highest <= usual:

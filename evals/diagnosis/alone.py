@@ -77,8 +77,8 @@ async def worse_alone(
 
 async def _ran(side: GraftSide, score: ScreenedNode, number: int, scores: dict[Key, list[float]]) -> bool:
     """Run a node on a side's inputs once more; False if the budget ended."""
-    found = await side.grafting.node_alone(score.node, score.metric, side.trials, number)
-    for key, value in found.items() if not side.grafting.ended else ():
+    by_key = await side.grafting.node_alone(score.node, score.metric, side.trials, number)
+    for key, value in by_key.items() if not side.grafting.ended else ():
         scores.setdefault(key, []).append(value)
     return not side.grafting.ended
 

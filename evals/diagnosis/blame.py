@@ -75,8 +75,8 @@ async def ablame(
         before,
     )
     await in_thread(work.prepare)
-    found = await work.decide(graft=graft)
-    return await work.put_back(found) if graft and before is not None else found
+    decision = await work.decide(graft=graft)
+    return await work.put_back(decision) if graft and before is not None else decision
 
 
 blame = sync_version(ablame)
@@ -207,8 +207,8 @@ class _BlameRun:
             return self._blame("undecided", None, f"{why} before the budget ended")
         if first is None:
             return self._blame("undecided", None, why)
-        told = f"B does worse in {lost.metric} from A's state before it than from the one after it"
-        return self._blame("blamed", first, told)
+        reason = f"B does worse in {lost.metric} from A's state before it than from the one after it"
+        return self._blame("blamed", first, reason)
 
     def _blame(self, verdict: Verdict, node: str | None, why: str, also: Sequence[str] = ()) -> Blame:
         return Blame(
@@ -294,22 +294,22 @@ class _BlameRun:
     def _trials_of(self, results: Results, before: Healthy) -> list[Trial]:
         return [t for t in ordered(results) if t.key in before.values and t.case in self._cases]
 
-    async def put_back(self, found: Blame) -> Blame:
+    async def put_back(self, decision: Blame) -> Blame:
         """Say whether the old node in the new graph makes up for the loss."""
-        if found.node is None or self._old is None or not found.complete:
-            return found
-        graph = with_old_node(self._graph, self._old.graph, found.node, self._old.scope())
+        if decision.node is None or self._old is None or not decision.complete:
+            return decision
+        graph = with_old_node(self._graph, self._old.graph, decision.node, self._old.scope())
         if graph is None:
-            return found
+            return decision
         with_old = self._version(graph, "back", self._models, self._b)
         lost = self._lost()
-        own = [s.metric for s in self._screened if s.node == found.node]
+        own = [s.metric for s in self._screened if s.node == decision.node]
         metric = lost.metric if lost is not None else own[0] if own and own[0] != ENDED else COMPLETED
         trials = [t for t in ordered(self._b) if t.case in self._cases]
         graft = await put_back(
             self._grafting,
             with_old,
-            found.node,
+            decision.node,
             metric,
             trials,
             level=self._level,
@@ -318,8 +318,8 @@ class _BlameRun:
         ended = self._grafting.ended or with_old.ended
         repaired = None if graft is None else graft.worse or (None if ended else False)
         return replace(
-            found,
-            grafts=(*found.grafts, *([graft] if graft is not None else [])),
+            decision,
+            grafts=(*decision.grafts, *([graft] if graft is not None else [])),
             repaired=repaired,
             left_out=self._left_out() + Counter(with_old.left_out.values()),
             cost=self._paid(),

@@ -72,7 +72,7 @@ class Grafting:
         """
         target = target_of(self.graph, node)
         cases = {case.id: case for case in self.suite.cases}
-        found: dict[Key, float] = {}
+        scores: dict[Key, float] = {}
 
         async def one(trial: Trial) -> None:
             inputs = await in_thread(recorded_inputs, self.session, trial.thread, node, target.state)
@@ -95,10 +95,10 @@ class Grafting:
                 records.append(_renamed(ran[1], node))
             value = await self._score_of_visits(cases[trial.case], endings, records, metric)
             if value is not None:
-                found[trial.key] = value
+                scores[trial.key] = value
 
         await self._spread(trials, one)
-        return found
+        return scores
 
     async def from_places(
         self, points: Sequence[tuple[Trial, Place]], metric: str, number: int = 1
@@ -106,7 +106,7 @@ class Grafting:
         """Run the graph from places in recorded trials to the end; return the scores by trial and place."""
         target = target_of(self.graph)
         cases = {case.id: case for case in self.suite.cases}
-        found: dict[tuple[Key, str], float] = {}
+        scores: dict[tuple[Key, str], float] = {}
 
         async def one(point: tuple[Trial, Place]) -> None:
             trial, place = point
@@ -123,10 +123,10 @@ class Grafting:
                 return
             value = await self._score(cases[trial.case], *ran, metric)
             if value is not None:
-                found[trial.key, place.key] = value
+                scores[trial.key, place.key] = value
 
         await self._spread(points, one)
-        return found
+        return scores
 
     def _fork(self, old: str, tasks: Sequence[str], new: str) -> None:
         if not is_known(self.session.journal, new):
@@ -209,7 +209,7 @@ def recorded_inputs(
         return "the file does not hold that run, or the node was not visited in it"
     lineage = Lineage(session.journal, thread)
     known = set(fields_of(state))
-    found: list[Mapping[str, Any]] = []
+    states: list[Mapping[str, Any]] = []
     for task, text in inputs.items():
         point = lineage.before(list(levels(task))[-1])
         if point is None:
@@ -217,8 +217,8 @@ def recorded_inputs(
         values = _state_at(session, thread, point, node.rpartition("/")[2], text)
         if values is None:
             return "its input was sent to it, and is too long for the record"
-        found.append({name: value for name, value in values.items() if name in known})
-    return found
+        states.append({name: value for name, value in values.items() if name in known})
+    return states
 
 
 def _state_at(

@@ -120,12 +120,14 @@ def _path(case: Case, record: Record) -> Iterator[Divergence]:
     wanted, path = list(expected.nodes), record.path
     if expected.match in ("order", "strict"):
         place, due = _departure(wanted, path, strict=expected.match == "strict")
-        came = path[place + 1] if place + 1 < len(path) else "the end"
+        target = path[place + 1] if place + 1 < len(path) else "the end"
         node = path[place] if place >= 0 else "(the beginning)"
-        told = f"expected {due} next, went to {came}" if due else f"expected the end, went on to {came}"
+        message = (
+            f"expected {due} next, went to {target}" if due else f"expected the end, went on to {target}"
+        )
         if expected.match == "order":
-            told = f"expected {due} some time after it, which did not come"
-        yield Divergence(max(place, 0), node, "path", told)
+            message = f"expected {due} some time after it, which did not come"
+        yield Divergence(max(place, 0), node, "path", message)
     else:
         strange = [n for n, node in enumerate(path) if node in spoken_of(wanted, path) and node not in wanted]
         place = len(path) - 1 if expected.match == "superset" or not strange else strange[0]

@@ -25,7 +25,7 @@ POSSIBLE = 0.05
 
 @dataclass
 class Onward:
-    """B goes on from A's states; `found` and `among` say what came of it.
+    """B goes on from A's states; `among` says what came of it.
 
     `trials` are A's, `ends` what a score of the whole run said of them.
     """
@@ -49,17 +49,17 @@ class Onward:
                 self._stages[trial.key] = stages
         nodes = self._nodes()
         self.announce(GraftPlan("onward", tuple(nodes), len(LOOKS) * len(self._points(nodes))))
-        asked: Sequence[str] = nodes
+        candidates: Sequence[str] = nodes
         for number, share in enumerate(LOOKS, 1):
-            found = await self.grafting.from_places(self._points(asked), self.metric, number)
+            scores = await self.grafting.from_places(self._points(candidates), self.metric, number)
             if self.grafting.ended:
                 return None
-            for place, score in found.items():
+            for place, score in scores.items():
                 self._scores.setdefault(place, []).append(score)
             chosen = self._judged(nodes, share, number)
             if chosen is not None or not self.among:
                 return chosen
-            asked = [node for label in self.among for node in label.split(" + ")]
+            candidates = [node for label in self.among for node in label.split(" + ")]
         return None
 
     def _nodes(self) -> list[str]:
@@ -101,21 +101,21 @@ class Onward:
         self.among = tuple(labels[node] for node in labels if likely[node] > POSSIBLE)
         if p > HOPELESS:
             self.among = ()
-        told = next((graft for graft in self.grafts if graft.node == labels[best]), None)
+        chosen = next((graft for graft in self.grafts if graft.node == labels[best]), None)
         strict = p * len(nodes) < self.level * STRICT * share and likely[best] >= SURE
-        if not strict or told is None or told.p >= self.level or told.change >= 0:
+        if not strict or chosen is None or chosen.p >= self.level or chosen.change >= 0:
             return None
-        self.grafts = [graft.as_worse() if graft is told else graft for graft in self.grafts]
+        self.grafts = [graft.as_worse() if graft is chosen else graft for graft in self.grafts]
         return labels[best]
 
     def _goings(self) -> dict[Key, list[Going]]:
-        found = {}
+        goings = {}
         for key, stages in self._stages.items():
             places = dict.fromkeys(p for s in stages for p in (s.before, s.after) if p is not None)
             own = [Going(p.anew, tuple(self._scores.get((key, p.key), ()))) for p in places]
-            found[key] = [going for going in own if going.scores]
-            found[key].append(Going(frozenset(), (self.ends[key],)))  # A's own result: B ran nothing
-        return found
+            goings[key] = [going for going in own if going.scores]
+            goings[key].append(Going(frozenset(), (self.ends[key],)))  # A's own result: B ran nothing
+        return goings
 
     def _beside(self, node: str, label: str, tests: int, rounds: int) -> Graft | None:
         """Compare B from before a node with B from after it: they differ by that node alone."""

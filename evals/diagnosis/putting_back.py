@@ -121,10 +121,10 @@ async def put_back(
     graft = None
     for number, share in enumerate(LOOKS, 1):
         for grafting, scores in ((with_old, theirs), (anew, ours)):
-            found = await grafting.from_places(points, metric, number)
+            by_key = await grafting.from_places(points, metric, number)
             if grafting.ended:
                 return graft
-            for (key, _), value in found.items():
+            for (key, _), value in by_key.items():
                 scores.setdefault(key, []).append(value)
         graft = compared(
             node, metric, "back", [(theirs, ours)], level=level, tests=1, share=share, rounds=number

@@ -58,17 +58,17 @@ class Healthy:
 
 def owners(suite: Suite, results: Sequence[Results]) -> dict[str, str]:
     """Return the node that each metric of a node speaks of: its expectations, evaluators and routes."""
-    found = {e.name: e.node for e in suite.evaluators if e.node is not None}
+    by_metric = {e.name: e.node for e in suite.evaluators if e.node is not None}
     trials = [trial for one in results for trial in ordered(one)]
     first = Counter(trial.routes[0].path for trial in trials if trial.routes)
     for name in dict.fromkeys(name for trial in trials for name in trial.scores):
         if name.startswith(NODE):
-            found.setdefault(name, name.removeprefix(NODE))
+            by_metric.setdefault(name, name.removeprefix(NODE))
         elif name.startswith(f"{ROUTE}:"):
-            found.setdefault(name, name.removeprefix(f"{ROUTE}:"))
+            by_metric.setdefault(name, name.removeprefix(f"{ROUTE}:"))
         elif name == ROUTE and first:
-            found.setdefault(name, first.most_common(1)[0][0])
-    return found
+            by_metric.setdefault(name, first.most_common(1)[0][0])
+    return by_metric
 
 
 def healthy(
@@ -79,14 +79,14 @@ def healthy(
     A trial that an error ended tells only of the node that raised it: how good the others were is
     not on record.
     """
-    found: dict[tuple[str, str], dict[Key, float]] = {}
+    scores: dict[tuple[str, str], dict[Key, float]] = {}
     for trial in ordered(results):
-        for node, metric, value in _told(trial, owned, topology, failing):
-            found.setdefault((node, metric), {})[trial.key] = value
-    return {key: Healthy(*key, values) for key, values in found.items()}
+        for node, metric, value in _node_scores(trial, owned, topology, failing):
+            scores.setdefault((node, metric), {})[trial.key] = value
+    return {key: Healthy(*key, values) for key, values in scores.items()}
 
 
-def _told(
+def _node_scores(
     trial: Trial, owned: Mapping[str, str], topology: Topology, failing: Failing
 ) -> Iterator[tuple[str, str, float]]:
     completed = trial.scores.get(COMPLETED)
@@ -166,9 +166,9 @@ def in_order(nodes: Sequence[str], results: Results) -> list[str]:
     """Return nodes in the order in which they usually end, graphs after what is in them."""
     places: dict[str, list[float]] = {node: [] for node in nodes}
     for trial in results.trials.values():
-        for node, found in places.items():
+        for node, own in places.items():
             inside = [n for n, path in enumerate(trial.path) if path == node or path.startswith(f"{node}/")]
             if inside:
-                found.append(max(inside))
-    rank = {node: fmean(found) if found else float("inf") for node, found in places.items()}
+                own.append(max(inside))
+    rank = {node: fmean(positions) if positions else float("inf") for node, positions in places.items()}
     return sorted(places, key=lambda node: (rank[node], -node.count("/"), nodes.index(node)))

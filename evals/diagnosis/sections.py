@@ -12,51 +12,51 @@ from .locate import RunDiagnosis
 KINDS = {"alone": "the node alone", "onward": "all of B from there", "back": "B with the old node"}
 
 
-def blame_sections(found: Blame) -> list[Section]:
+def blame_sections(blame: Blame) -> list[Section]:
     """Return who is to blame, and what speaks for it."""
-    compared = comparison_sections(found.comparison) if found.comparison.differences else []
-    return [_head(found), *_screened(found), *_grafts(found), *compared]
+    compared = comparison_sections(blame.comparison) if blame.comparison.differences else []
+    return [_head(blame), *_screened(blame), *_grafts(blame), *compared]
 
 
-def _head(found: Blame) -> Section:
-    lines = [f"A is {found.a}, B is {found.b}."]
-    if found.verdict == "blamed":
-        title = f"{found.node} got worse, confirmed by graft"
-        lines.append(f"It is the first one: {found.why}.")
-    elif found.verdict == "suspected":
-        title = f"{found.node} is suspected, not confirmed"
-        lines.append(f"Why: {found.why}.")
+def _head(blame: Blame) -> Section:
+    lines = [f"A is {blame.a}, B is {blame.b}."]
+    if blame.verdict == "blamed":
+        title = f"{blame.node} got worse, confirmed by graft"
+        lines.append(f"It is the first one: {blame.why}.")
+    elif blame.verdict == "suspected":
+        title = f"{blame.node} is suspected, not confirmed"
+        lines.append(f"Why: {blame.why}.")
     else:
         title = "Undecided: no node can be blamed"
-        lines.append(f"Why: {found.why}.")
+        lines.append(f"Why: {blame.why}.")
         lines.append("That does not mean that nothing got worse; see what these cases could see.")
-    if found.also:
-        lines.append(f"Also worse on A's inputs, confirmed by graft: {', '.join(found.also)}.")
-    if found.repaired is not None:
-        lines.append(_repair(found))
-    if found.among:
-        lines.append(f"Grafts point to {_one_of(found.among)}, but such a loss may still be chance.")
-    lines += [f"Not grafted: {count} runs: {reason}." for reason, count in found.left_out.items()]
-    if not found.complete:
+    if blame.also:
+        lines.append(f"Also worse on A's inputs, confirmed by graft: {', '.join(blame.also)}.")
+    if blame.repaired is not None:
+        lines.append(_repair(blame))
+    if blame.among:
+        lines.append(f"Grafts point to {_one_of(blame.among)}, but such a loss may still be chance.")
+    lines += [f"Not grafted: {count} runs: {reason}." for reason, count in blame.left_out.items()]
+    if not blame.complete:
         lines.append("PARTIAL: the budget of the grafts ended. The same command goes on under a larger one.")
-    lines.append(f"the grafts cost {money(found.cost)}")
+    lines.append(f"the grafts cost {money(blame.cost)}")
     return Section(title, tuple(lines))
 
 
-def _repair(found: Blame) -> str:
-    graft = next(graft for graft in reversed(found.grafts) if graft.kind == "back")
-    told = f"{graft.metric} {graft.b:.3f} with B's node, {graft.a:.3f} with A's, from the same states"
-    if found.repaired:
-        return f"Putting the old node back repairs it: {told}."
-    return f"Putting the old node back does not repair it beyond chance: {told}."
+def _repair(blame: Blame) -> str:
+    graft = next(graft for graft in reversed(blame.grafts) if graft.kind == "back")
+    means = f"{graft.metric} {graft.b:.3f} with B's node, {graft.a:.3f} with A's, from the same states"
+    if blame.repaired:
+        return f"Putting the old node back repairs it: {means}."
+    return f"Putting the old node back does not repair it beyond chance: {means}."
 
 
 def _one_of(nodes: Sequence[str]) -> str:
     return nodes[0] if len(nodes) == 1 else f"one of {', '.join(nodes)}"
 
 
-def _screened(found: Blame) -> Iterator[Section]:
-    if not found.screened:
+def _screened(blame: Blame) -> Iterator[Section]:
+    if not blame.screened:
         return
     head = ("node", "score", "A", "B", "change", "interval", "p (Holm)", "could see", "cases", "verdict")
     rows = tuple(
@@ -72,14 +72,14 @@ def _screened(found: Blame) -> Iterator[Section]:
             str(s.cases),
             "worse" if s.suspect else "undecided",
         )
-        for s in found.screened
+        for s in blame.screened
     )
     lines = ("Each node's scores in the trials in which nothing before it was bad.",)
     yield Section("Nodes on healthy inputs", lines, Table(head, rows))
 
 
-def _grafts(found: Blame) -> Iterator[Section]:
-    if not found.grafts:
+def _grafts(blame: Blame) -> Iterator[Section]:
+    if not blame.grafts:
         return
     head = (
         "node",
@@ -95,7 +95,7 @@ def _grafts(found: Blame) -> Iterator[Section]:
         "verdict",
     )
     lines = ("B's nodes from recorded states, beside what A did from there.",)
-    yield Section("Grafts", lines, Table(head, tuple(map(_graft_row, found.grafts))))
+    yield Section("Grafts", lines, Table(head, tuple(map(_graft_row, blame.grafts))))
 
 
 def _graft_row(graft: Graft) -> tuple[str, ...]:

@@ -35,13 +35,13 @@ def indistinct(goings: Goings, nodes: Sequence[str]) -> list[tuple[str, ...]]:
 
 def losses(goings: Goings, node: str) -> dict[str, float]:
     """Return each case's mean score where B ran a node, less that where A had."""
-    found: list[tuple[str, float]] = []
+    pairs: list[tuple[str, float]] = []
     for (case, _), own in goings.items():
         ours = [score for going in own if node in going.anew for score in going.scores]
         theirs = [score for going in own if node not in going.anew for score in going.scores]
         if ours and theirs:
-            found.append((case, fmean(ours) - fmean(theirs)))
-    return {case: fmean(changes) for case, changes in grouped(found).items()}
+            pairs.append((case, fmean(ours) - fmean(theirs)))
+    return {case: fmean(changes) for case, changes in grouped(pairs).items()}
 
 
 def likelihoods(goings: Goings, nodes: Sequence[str]) -> dict[str, float]:
@@ -54,12 +54,12 @@ def likelihoods(goings: Goings, nodes: Sequence[str]) -> dict[str, float]:
     cases = list(dict.fromkeys(case for case, _ in goings))
     moved, turned = np.zeros((len(cases), len(nodes))), np.zeros((len(cases), len(nodes)))
     for (case, _), own in goings.items():
-        told = [going for going in own if going.scores]
-        if len(told) < 2:
+        scored = [going for going in own if going.scores]
+        if len(scored) < 2:
             continue
-        weight = np.array([len(going.scores) for going in told], float)
-        score = np.array([fmean(going.scores) for going in told])
-        anew = np.array([[node in going.anew for node in nodes] for going in told], float)
+        weight = np.array([len(going.scores) for going in scored], float)
+        score = np.array([fmean(going.scores) for going in scored])
+        anew = np.array([[node in going.anew for node in nodes] for going in scored], float)
         score = score - np.average(score, weights=weight)
         anew = anew - np.average(anew, axis=0, weights=weight)
         row = cases.index(case)

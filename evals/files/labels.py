@@ -32,7 +32,7 @@ def label_of(
     journal: Journal, thread_id: str, judge: Judge, *, passed: bool, by: str | None = None
 ) -> dict[str, Any]:
     """Return a recorded run as an example for a judge, with what a person says of it."""
-    given, output = ended_run(journal, thread_id)
+    run_input, output = ended_run(journal, thread_id)
     value: Any = output
     if judge.node is not None:
         visits = [p for p in read_record(journal, thread_id).passages if p.path == judge.node]
@@ -43,7 +43,7 @@ def label_of(
         if not isinstance(value, Mapping) or judge.field not in value:
             raise InputError(f"The run {thread_id!r} gave no field {judge.field!r}, which is judged.")
         value = value[judge.field]
-    label = {"input": dict(given), "output": value, "passed": passed}
+    label = {"input": dict(run_input), "output": value, "passed": passed}
     return {**label, "by": by} if by else label
 
 

@@ -30,10 +30,10 @@ class Located:
 
     def line(self, key: Sequence[str | int] = ()) -> int | None:
         """Return the line of a part, or of the nearest part around it that has one."""
-        found = tuple(key)
-        while found and found not in self.lines:
-            found = found[:-1]
-        return self.lines.get(found)
+        prefix = tuple(key)
+        while prefix and prefix not in self.lines:
+            prefix = prefix[:-1]
+        return self.lines.get(prefix)
 
 
 def read_located(path: Path) -> Located:
@@ -74,16 +74,16 @@ def json_lines(text: str, file: str) -> Iterator[tuple[int, Any]]:
 
 def from_jsonl(text: str, file: str) -> Located:
     """Read JSON lines: the suite's own keys on the first, then a case on each."""
-    found = Located(file, {"cases": []})
+    located = Located(file, {"cases": []})
     for number, row in json_lines(text, file):
-        if isinstance(row, dict) and "suite" in row and not found.lines:
-            found.data = {**row, "cases": []}
-            found.lines[()] = number
+        if isinstance(row, dict) and "suite" in row and not located.lines:
+            located.data = {**row, "cases": []}
+            located.lines[()] = number
             continue
-        found.lines.setdefault((), number)
-        found.lines["cases", len(found.data["cases"])] = number
-        found.data["cases"].append(row)
-    return found
+        located.lines.setdefault((), number)
+        located.lines["cases", len(located.data["cases"])] = number
+        located.data["cases"].append(row)
+    return located
 
 
 def from_yaml(text: str, file: str) -> Located:
@@ -100,9 +100,9 @@ def from_yaml(text: str, file: str) -> Located:
         root = loader.get_single_node()
         if root is None:
             raise InputError(f"{file} is empty. Expected a suite: suite, graph and cases.")
-        found = Located(file, None)
-        found.data = _YamlReader(loader, found).read(root, ())
-        return found
+        located = Located(file, None)
+        located.data = _YamlReader(loader, located).read(root, ())
+        return located
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -119,9 +119,9 @@ def from_yaml(text: str, file: str) -> Located:
 
 
 class _YamlReader:
-    def __init__(self, loader: Any, found: Located) -> None:
+    def __init__(self, loader: Any, located: Located) -> None:
         self._loader = loader
-        self._found = found
+        self._located = located
         self._count = 0
         self._open: set[int] = set()
 
@@ -129,14 +129,16 @@ class _YamlReader:
         import yaml
 
         line = node.start_mark.line + 1
-        self._found.lines.setdefault(key, line)
+        self._located.lines.setdefault(key, line)
         self._count += 1
         if self._count > MAX_NODES or id(node) in self._open:
-            raise InputError(f"{self._found.file}, line {line}: aliases make the suite endless.")
+            raise InputError(f"{self._located.file}, line {line}: aliases make the suite endless.")
         if isinstance(node, yaml.ScalarNode):
             return node.value if node.tag == TIMESTAMP else self._loader.construct_object(node)
         if node.tag not in PLAIN:
-            raise InputError(f"{self._found.file}, line {line}: a suite is plain data, without {node.tag!r}.")
+            raise InputError(
+                f"{self._located.file}, line {line}: a suite is plain data, without {node.tag!r}."
+            )
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode):
@@ -148,10 +150,10 @@ class _YamlReader:
                 name = self._loader.construct_object(name_node, deep=True)
                 where = name_node.start_mark.line + 1
                 if not isinstance(name, (str, int)):
-                    raise InputError(f"{self._found.file}, line {where}: {name!r} is no name of a field.")
+                    raise InputError(f"{self._located.file}, line {where}: {name!r} is no name of a field.")
                 if name in data and own.count(name_node.value) > 1:
-                    self._found.doubled.append((where, str(name)))
-                self._found.lines[*key, name] = where
+                    self._located.doubled.append((where, str(name)))
+                self._located.lines[*key, name] = where
                 data[name] = self.read(value, (*key, name))
             return data
         finally:

@@ -26,15 +26,15 @@ def cases_of(dataset: Dataset[Any, Any, Any]) -> tuple[Case, ...]:
     """
     cases = []
     for number, case in enumerate(dataset.cases, 1):
-        given = to_jsonable_python(case.inputs, fallback=repr)
-        if not isinstance(given, Mapping):
+        inputs = to_jsonable_python(case.inputs, fallback=repr)
+        if not isinstance(inputs, Mapping):
             raise InputError(
                 f"The case {case.name or number!r} has {type(case.inputs).__name__} as inputs; expected the "
                 "state's fields: a mapping, dataclass or pydantic model."
             )
         wanted = to_jsonable_python(case.expected_output, fallback=repr)
         expect = Expected(output=wanted, has_output=wanted is not None)
-        cases.append(Case(str(case.name or number), given, expect))
+        cases.append(Case(str(case.name or number), inputs, expect))
     return tuple(cases)
 
 
@@ -81,8 +81,8 @@ def _case(trial: Trial, repeated: bool) -> Any:
         yes_or_no = score.passed is not None and score.value in (0.0, 1.0)
         source = EvaluatorSpec(name=name, arguments=None)
         value: Any = score.passed if yes_or_no else score.value
-        found = EvaluationResult(name=name, value=value, reason=score.reason or None, source=source)
-        (assertions if yes_or_no else scores)[name] = found
+        result = EvaluationResult(name=name, value=value, reason=score.reason or None, source=source)
+        (assertions if yes_or_no else scores)[name] = result
     metrics: dict[str, float | int] = {"tokens": trial.cost.tokens, "calls": trial.cost.calls}
     if trial.cost.usd is not None:
         metrics["cost_usd"] = trial.cost.usd

@@ -49,28 +49,28 @@ def case_of(
     """
     find_thread(journal, thread_id)
     record = read_record(journal, thread_id)
-    told = _visit(journal, thread_id, node) if node else _invocation(journal, thread_id)
-    given, output = _loaded(told["input"], thread_id), _loaded(told["output"], thread_id)
+    row = _visit(journal, thread_id, node) if node else _invocation(journal, thread_id)
+    run_input, output = _loaded(row["input"], thread_id), _loaded(row["output"], thread_id)
     expect: dict[str, Any] = {}
     if correct is not None:
         expect["output"] = dict(correct)
     elif "fill" in parts:
         expect["output"] = TO_FILL
     elif "output" in parts:
-        expect["output"] = _changed(given, output, only)
+        expect["output"] = _changed(run_input, output, only)
     if "route" in parts and (routes := _routes(record, node)):
         expect["route"] = routes
     if "path" in parts and (path := _path(journal, thread_id, record, node)):
         expect["path"] = path
-    found = {"id": case, "input": _without_defaults(given, state)}
-    return {**found, "expect": expect} if expect else found
+    entry = {"id": case, "input": _without_defaults(run_input, state)}
+    return {**entry, "expect": expect} if expect else entry
 
 
 def ended_run(journal: Journal, thread_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a run was given and what it gave, whole. Raises InputError if the record has it not so."""
     find_thread(journal, thread_id)
-    told = _invocation(journal, thread_id)
-    return _loaded(told["input"], thread_id), _loaded(told["output"], thread_id)
+    row = _invocation(journal, thread_id)
+    return _loaded(row["input"], thread_id), _loaded(row["output"], thread_id)
 
 
 def _invocation(journal: Journal, thread_id: str) -> Mapping[str, Any]:
@@ -114,7 +114,7 @@ def _loaded(text: str | None, thread_id: str) -> dict[str, Any]:
     return without_private(data)
 
 
-def _without_defaults(given: Mapping[str, Any], state: StateType) -> dict[str, Any]:
+def _without_defaults(run_input: Mapping[str, Any], state: StateType) -> dict[str, Any]:
     """Return an input without the fields that a dataclass state fills in by itself."""
     defaults: dict[str, Any] = {}
     if is_dataclass(state):
@@ -123,16 +123,22 @@ def _without_defaults(given: Mapping[str, Any], state: StateType) -> dict[str, A
                 defaults[part.name] = to_jsonable_python(part.default, fallback=repr)
             elif part.default_factory is not MISSING:
                 defaults[part.name] = to_jsonable_python(part.default_factory(), fallback=repr)
-    return {name: value for name, value in given.items() if name not in defaults or defaults[name] != value}
+    return {
+        name: value for name, value in run_input.items() if name not in defaults or defaults[name] != value
+    }
 
 
-def _changed(given: Mapping[str, Any], output: Mapping[str, Any], only: Collection[str]) -> dict[str, Any]:
+def _changed(
+    run_input: Mapping[str, Any], output: Mapping[str, Any], only: Collection[str]
+) -> dict[str, Any]:
     for name in only:
         if name not in output:
             raise InputError(f"The run gave no field {name!r}. {did_you_mean(name, output)}")
     if only:
         return {name: output[name] for name in only}
-    return {name: value for name, value in output.items() if name not in given or given[name] != value}
+    return {
+        name: value for name, value in output.items() if name not in run_input or run_input[name] != value
+    }
 
 
 def _inside(path: str, node: str | None) -> str | None:
@@ -144,11 +150,11 @@ def _inside(path: str, node: str | None) -> str | None:
 
 
 def _routes(record: Record, node: str | None) -> dict[str, str] | str | None:
-    found: dict[str, str] = {}
-    for taken in record.routes:
-        if (path := _inside(taken.path, node)) is not None:
-            found.setdefault(path, taken.choice)
-    return next(iter(found.values())) if len(found) == 1 else found or None
+    choices: dict[str, str] = {}
+    for route in record.routes:
+        if (path := _inside(route.path, node)) is not None:
+            choices.setdefault(path, route.choice)
+    return next(iter(choices.values())) if len(choices) == 1 else choices or None
 
 
 def _path(journal: Journal, thread_id: str, record: Record, node: str | None) -> Any:

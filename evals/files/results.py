@@ -149,8 +149,8 @@ class Results:
         """Keep what the judges cost and how far they are to be believed."""
         self.judged, self.notes, self.trusted = judged, list(notes), dict(trusted)
         agreed = [asdict(agreement) for agreement in self.agreements]
-        told = {"judged": asdict(judged), "notes": self.notes, "trusted": self.trusted}
-        self.append({**told, "agreements": agreed} if agreed else told)
+        fields = {"judged": asdict(judged), "notes": self.notes, "trusted": self.trusted}
+        self.append({**fields, "agreements": agreed} if agreed else fields)
 
     def refresh(self) -> None:
         """Take in what other processes have added."""
@@ -181,8 +181,8 @@ class Results:
 def open_results(path: Path, header: Header) -> Results:
     """Begin a file of results, or go on with one. Raises InputError if it is of another suite."""
     if path.exists() and path.stat().st_size:
-        found = read_results(path)
-        old = found.header
+        existing = read_results(path)
+        old = existing.header
         if old.fingerprint != header.fingerprint:
             raise InputError(
                 f"The run {header.run!r} ({path}) is of another version of the suite {old.suite!r}. Take "
@@ -197,8 +197,8 @@ def open_results(path: Path, header: Header) -> Results:
                 f"The run {header.run!r} began with the models {dict(old.models) or 'of the settings'}; go "
                 "on with the same, or take another --run."
             )
-        found.header = header
-        return found
+        existing.header = header
+        return existing
     make_folder(path.parent)
     results = Results(path, header)
     results.append({"stepgraph_eval": FORMAT, **asdict(header)})
@@ -212,8 +212,8 @@ def read_results(path: Path) -> Results:
     except StepgraphError:
         raise
     except (TypeError, ValueError, AttributeError, LookupError, RecursionError) as error:
-        told = " ".join(str(error).split())
-        raise InputError(f"{path} holds a line that is none of results: {told:.200}.") from None
+        problem = " ".join(str(error).split())
+        raise InputError(f"{path} holds a line that is none of results: {problem:.200}.") from None
 
 
 def _read(path: Path) -> Results:
@@ -259,8 +259,8 @@ def read_agreements(path: Path) -> tuple[str, str, list[Agreement]]:
             head = json.loads(file.readline(MOST_HEAD))
             for line in file:
                 last = line if line.startswith('{"judged"') else last
-        told = json.loads(last) if last else {}
-        agreed = TypeAdapter(list[Agreement]).validate_python(told.get("agreements", []))
+        row = json.loads(last) if last else {}
+        agreed = TypeAdapter(list[Agreement]).validate_python(row.get("agreements", []))
         return str(head["run"]), str(head["suite"]), agreed
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} holds no results that can be read: {type(error).__name__}.") from None

@@ -60,28 +60,28 @@ def read_suite(path: str | Path) -> Suite:
     return suite_from(read_located(file), file)
 
 
-def suite_from(found: Located, source: Path | None = None) -> Suite:
+def suite_from(located: Located, source: Path | None = None) -> Suite:
     """Return the suite that located data describes."""
-    reader = _SuiteReader(found, source)
+    reader = _SuiteReader(located, source)
     suite = reader.suite()
-    refuse(found.file, reader.problems)
+    refuse(located.file, reader.problems)
     return suite
 
 
 class _SuiteReader:
-    def __init__(self, found: Located, source: Path | None) -> None:
-        self.problems = [Problem(line, f"{name!r} is there twice") for line, name in found.doubled]
-        self._found = found
+    def __init__(self, located: Located, source: Path | None) -> None:
+        self.problems = [Problem(line, f"{name!r} is there twice") for line, name in located.doubled]
+        self._located = located
         self._source = source
         self._folder = source.parent if source else Path()
         self._evaluators: list[Evaluator] = []
         self._declared: list[str] = []  # the names of evaluators, those that could not be read included
 
     def _bad(self, key: Key, text: str) -> None:
-        self.problems.append(Problem(self._found.line(key), text))
+        self.problems.append(Problem(self._located.line(key), text))
 
     def suite(self) -> Suite:
-        data = self._found.data
+        data = self._located.data
         if not isinstance(data, dict):
             self._bad((), "expected a suite: a mapping with suite, graph and cases")
             return Suite("", ())
@@ -137,7 +137,7 @@ class _SuiteReader:
         if not isinstance(value, list):
             return self._budget((name,), value)
         return tuple(
-            found for n, one in enumerate(value) if (found := self._budget((name, n), one)) is not None
+            budget for n, one in enumerate(value) if (budget := self._budget((name, n), one)) is not None
         )
 
     def _budget(self, key: Key, value: Any) -> Budget | None:
@@ -215,10 +215,10 @@ class _SuiteReader:
         """Return an option as its evaluator takes it: names of code become code, paths become paths."""
         try:
             if name in ("function", "type"):
-                found = find_object(str(value), self._folder, named_by="the suite's code")
-                if name == "function" and not callable(found):
-                    raise InputError(f"{value} is {type(found).__name__}; expected a function.")
-                return found
+                target = find_object(str(value), self._folder, named_by="the suite's code")
+                if name == "function" and not callable(target):
+                    raise InputError(f"{value} is {type(target).__name__}; expected a function.")
+                return target
             if name == "labels" and value is not None:
                 path = self._folder / str(value)
                 if not path.resolve().is_relative_to(self._folder.resolve()):
@@ -249,19 +249,19 @@ class _SuiteReader:
                 continue
             self._known(key, item, CASE_KEYS, "case")
             case_id = str(item.get("id", number + 1))
-            line = self._found.lines.get(key)
+            line = self._located.lines.get(key)
             if case_id in seen:
                 self._bad((*key, "id"), f"the case {case_id!r} is there twice, first on line {seen[case_id]}")
             seen.setdefault(case_id, line)
-            given = item.get("input")
-            if not isinstance(given, dict):
+            inputs = item.get("input")
+            if not isinstance(inputs, dict):
                 self._bad(
-                    (*key, "input"), f"case {case_id!r}: input: expected the state's fields, got {given!r}"
+                    (*key, "input"), f"case {case_id!r}: input: expected the state's fields, got {inputs!r}"
                 )
-                given = {}
+                inputs = {}
             tags = item.get("tags") or ()
             expect = self._expected((*key, "expect"), item.get("expect"))
-            yield Case(case_id, given, expect, line, tuple(map(str, tags)))
+            yield Case(case_id, inputs, expect, line, tuple(map(str, tags)))
 
     def _expected(self, key: Key, data: Any) -> Expected:
         if data is None:
@@ -306,10 +306,10 @@ class _SuiteReader:
         bounds = ("at_least", "at_most")
         alone = not isinstance(value, dict) or set(value) & set(bounds)
         by_path: dict[str, Any] = {"": value} if alone else value
-        found: dict[str, RoundsExpected] = {}
+        expected: dict[str, RoundsExpected] = {}
         for path, bound in by_path.items():
             if _whole(bound) and bound >= 0:
-                found[str(path)] = RoundsExpected(bound, bound)
+                expected[str(path)] = RoundsExpected(bound, bound)
             elif (
                 not isinstance(bound, dict)
                 or not set(bound) <= set(bounds)
@@ -319,21 +319,21 @@ class _SuiteReader:
             elif bound.get("at_least", 0) > bound.get("at_most", math.inf):
                 self._bad(key, "rounds: at_least is more than at_most")
             else:
-                found[str(path)] = RoundsExpected(bound.get("at_least", 0), bound.get("at_most"))
-        return found
+                expected[str(path)] = RoundsExpected(bound.get("at_least", 0), bound.get("at_most"))
+        return expected
 
     def _nodes(self, key: Key, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             self._bad(key, f"nodes: expected what is expected of each node by its path, got {value!r}")
             return {}
-        found = {}
+        by_path = {}
         for path, visits in value.items():
             if not isinstance(visits, dict) or not visits:
                 self._bad((*key, path), f"nodes: {path!r}: expected first, last or each with fields")
                 continue
             self._known((*key, path), visits, VISITS, "node's expectation")
-            found[str(path)] = {visit: wanted for visit, wanted in visits.items() if visit in VISITS}
-        return found
+            by_path[str(path)] = {visit: wanted for visit, wanted in visits.items() if visit in VISITS}
+        return by_path
 
     # Gates
 
@@ -359,7 +359,7 @@ class _SuiteReader:
                     except ValidationError as error:
                         self._bad((*key, name), f"gate.{name}: {error.errors(include_url=False)[0]['msg']}")
             if "metric" in options:
-                yield Gate(**options, line=self._found.line(key))
+                yield Gate(**options, line=self._located.line(key))
 
 
 def _whole(value: Any) -> bool:

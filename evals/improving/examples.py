@@ -21,16 +21,16 @@ def example_of(
     journal: Journal, suite: Suite, trial: Trial, node: str, step: Step[Any, Any], metric: str
 ) -> Example:
     """Return what a trial of a case shows."""
-    asked = asked_in(journal, trial.thread, step)
-    last = asked[-1] if asked else None
+    requests = asked_in(journal, trial.thread, step)
+    last = requests[-1] if requests else None
     score = trial.scores.get(metric)
-    said = [f"{name}: {s.reason}" for name, s in trial.scores.items() if s.passed is False and s.reason]
+    reasons = [f"{name}: {s.reason}" for name, s in trial.scores.items() if s.passed is False and s.reason]
     case = next(case for case in suite.cases if case.id == trial.case)
     return Example(
         asked=_cut(last.question) if last else "nothing: the run ended before",
         answered=_cut(last.answer) if last else "",
         score=0.0 if score is None or score.value is None else round(score.value, 3),
-        feedback=_cut("; ".join(said) or (trial.error or "")),
+        feedback=_cut("; ".join(reasons) or (trial.error or "")),
         expected=_cut(_expected(suite, case, node, metric)),
     )
 

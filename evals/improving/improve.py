@@ -81,7 +81,7 @@ class Improvement:
         return self.verdict != "unfinished"
 
 
-Told = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 async def aimprove(
@@ -101,7 +101,7 @@ async def aimprove(
     level: float | None = None,
     part: Part | None = None,
     starting: Callable[[ImprovePlan], None] | None = None,
-    told: Told | None = None,
+    announce: Announce | None = None,
 ) -> Improvement:
     """Search for a better prompt of a node's step, and say whether held-out cases find it better.
 
@@ -117,12 +117,12 @@ async def aimprove(
     target = target_of(graph, suite.node)
     check_suite(suite, target)
     work = _Search(suite, target, session, node, step_of(target.graph, node))
-    work.folder, work.model, work.part, work.told = folder, model, part, told or (lambda _: None)
-    given = suite.budget if budget is None else budget
+    work.folder, work.model, work.part, work.announce = folder, model, part, announce or (lambda _: None)
+    limits = suite.budget if budget is None else budget
     work.plan = planned(
-        suite, target, node, metric, run or new_run(suite), seed, held_out, rounds, level, given
+        suite, target, node, metric, run or new_run(suite), seed, held_out, rounds, level, limits
     )
-    work.budgets = given
+    work.budgets = limits
     if starting is not None:
         starting(work.plan)
     return await work.carry_out()
@@ -137,7 +137,7 @@ class _Search:
     folder: Path | None
     model: str
     part: Part | None
-    told: Told
+    announce: Announce
 
     def __init__(
         self, suite: Suite, target: Target, session: Session, node: str, step: Step[Any, Any]
@@ -165,7 +165,9 @@ class _Search:
         self._old = await in_thread(self._template, base)
         self._of = {key_of(self._old.text): base}  # results on the search's cases, by prompt
         pool = Pool([Candidate(self._old.text, self._scores(base, plan.searched))])
-        self.told(f"the prompt as it is: {pool.base.mean:.3f} on {len(plan.searched)} cases of the search")
+        self.announce(
+            f"the prompt as it is: {pool.base.mean:.3f} on {len(plan.searched)} cases of the search"
+        )
         self._ledgers = await in_thread(self._search_ledgers, base)
         rounds = await self._search(pool)
         tested = self._begun_test()
@@ -220,14 +222,14 @@ class _Search:
             if pair:
                 self._merged.append(pair)
             try:
-                found = await self._attempt(pool, parents, number, random)
+                accepted = await self._attempt(pool, parents, number, random)
             except BudgetExceeded:
-                found = None
-            if found is None:
+                accepted = None
+            if accepted is None:
                 self._was_cut = True
-                self.told(f"round {number}: the budget of the search has ended")
+                self.announce(f"round {number}: the budget of the search has ended")
                 return number - 1
-            fruitless = 0 if found else fruitless + 1
+            fruitless = 0 if accepted else fruitless + 1
         return self.plan.rounds
 
     async def _attempt(
@@ -238,13 +240,13 @@ class _Search:
         batch = self._batch(chosen, random)
         if not batch:
             return False
-        given = await in_thread(self._reflection, chosen, batch, number)
+        reflection = await in_thread(self._reflection, chosen, batch, number)
         config = self._session.config(f"{self._prefix}reflect/{number}")
         text = await propose(
-            self.model, given, with_ledgers(config, *RunContext.of(config).ledgers, *self._ledgers)
+            self.model, reflection, with_ledgers(config, *RunContext.of(config).ledgers, *self._ledgers)
         )
         if text is None or any(candidate.text == text for candidate in pool.candidates):
-            self.told(f"round {number}: no new prompt was proposed")
+            self.announce(f"round {number}: no new prompt was proposed")
             return False
         small = await self._run(text, batch)
         if not small.complete:
@@ -253,7 +255,7 @@ class _Search:
         before = max(sum(candidate.scores[case] for case in batch) for candidate in chosen)
         line = f"round {number}: {before:.2f} -> {after:.2f} on {len(batch)} cases"
         if after <= before + 1e-9:
-            self.told(f"{line}, dropped")
+            self.announce(f"{line}, dropped")
             return False
         whole = await self._run(text, self.plan.searched)
         if not whole.complete:
@@ -261,7 +263,7 @@ class _Search:
         new = Candidate(text, self._scores(whole, self.plan.searched), parents)
         pool.candidates.append(new)
         self._of[new.key] = whole
-        self.told(f"{line}, kept: {new.mean:.3f} on the cases of the search")
+        self.announce(f"{line}, kept: {new.mean:.3f} on the cases of the search")
         return True
 
     def _batch(self, chosen: Sequence[Candidate], random: Random) -> list[str]:
@@ -343,9 +345,9 @@ class _Search:
         if not (new.complete and old.complete):
             why = "the budget ended in the test on the held-out cases"
             return self._end("unfinished", why, tried, pool, rounds)
-        found = compare(old, new, plan.level)
-        change = found.of(plan.metric)
-        worse = [d.metric for d in found.differences if d.verdict == "worse" and d.metric != plan.metric]
+        comparison = compare(old, new, plan.level)
+        change = comparison.of(plan.metric)
+        worse = [d.metric for d in comparison.differences if d.verdict == "worse" and d.metric != plan.metric]
         if change is None:
             verdict, why = "not better", f"{plan.metric} could not be scored on the held-out cases"
         elif change.p >= plan.level or change.change <= 0:
@@ -357,7 +359,7 @@ class _Search:
             verdict, why = "not better", f"{plan.metric} got better, but {', '.join(worse)} got worse"
         else:
             verdict, why = "better", f"p = {change.p:.3g} on cases that no model had seen"
-        return self._end(verdict, why, tried, pool, rounds, found)
+        return self._end(verdict, why, tried, pool, rounds, comparison)
 
     def _end(
         self,

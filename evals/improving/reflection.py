@@ -54,30 +54,30 @@ class Reflection:
     check: Callable[[str], str | None]
 
 
-def reflect(given: Reflection) -> Ask[Proposal]:
-    places = ", ".join(f"{{{name}}}" for name in given.places)
+def reflect(reflection: Reflection) -> Ask[Proposal]:
+    places = ", ".join(f"{{{name}}}" for name in reflection.places)
     keep = f"Keep the placeholders {places}; the program puts values in their place.\n\n" if places else ""
     task = "Write better instructions."
-    if len(given.prompts) > 1:
+    if len(reflection.prompts) > 1:
         task = "Each does well where the other fails. Write instructions that join what is good in them."
     now = "\n\n".join(
-        f"<instructions>\n{prompt or '(none so far)'}\n</instructions>" for prompt in given.prompts
+        f"<instructions>\n{prompt or '(none so far)'}\n</instructions>" for prompt in reflection.prompts
     )
-    shown = "\n".join(json_text(vars(example)) for example in given.examples)
+    shown = "\n".join(json_text(vars(example)) for example in reflection.examples)
 
     def fits(proposal: Proposal) -> bool | str:
-        return given.check(proposal.prompt) or True
+        return reflection.check(proposal.prompt) or True
 
     return Ask(
         f"{now}\n\nExamples:\n{shown}\n\n{keep}{task}",
         system=SYSTEM,
-        sample=given.round,
+        sample=reflection.round,
         check=fits,
         whole=True,
     )
 
 
-async def propose(role: str, given: Reflection, config: RunnableConfig) -> str | None:
+async def propose(role: str, reflection: Reflection, config: RunnableConfig) -> str | None:
     """Return a new prompt; None if the model gave none that can be used. Equal questions are asked once."""
     step: Step[Reflection, Proposal] = Step(
         reflect,
@@ -90,6 +90,6 @@ async def propose(role: str, given: Reflection, config: RunnableConfig) -> str |
         keeps_misfits=True,
     )
     try:
-        return (await step.answer(given, config)).prompt
+        return (await step.answer(reflection, config)).prompt
     except InvalidAnswer:
         return None

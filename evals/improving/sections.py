@@ -28,42 +28,45 @@ def plan_lines(plan: ImprovePlan) -> list[str]:
     ]
 
 
-def prompt_diff(found: Improvement, *, file: str = "prompt") -> str:
+def prompt_diff(improvement: Improvement, *, file: str = "prompt") -> str:
     """Return how the prompt to take differs from the one in the code; "" if it is the same."""
-    old, new = (f"{text}\n".splitlines() for text in (found.old.text, found.tried.text))
+    old, new = (f"{text}\n".splitlines() for text in (improvement.old.text, improvement.tried.text))
     return "\n".join(unified_diff(old, new, f"{file} (as it is)", f"{file} (new)", lineterm=""))
 
 
-def improve_sections(found: Improvement) -> list[Section]:
+def improve_sections(improvement: Improvement) -> list[Section]:
     """Return the verdict, the prompt and the comparison."""
-    compared = [] if found.comparison is None else comparison_sections(found.comparison)
-    return [_head(found), *_prompt(found), *compared]
+    compared = [] if improvement.comparison is None else comparison_sections(improvement.comparison)
+    return [_head(improvement), *_prompt(improvement), *compared]
 
 
-def _head(found: Improvement) -> Section:
+def _head(improvement: Improvement) -> Section:
     titles = {
-        "better": f"Better: {found.plan.node} has a prompt that held-out cases prefer",
-        "not better": f"Not better: the prompt of {found.plan.node} stays as it is",
+        "better": f"Better: {improvement.plan.node} has a prompt that held-out cases prefer",
+        "not better": f"Not better: the prompt of {improvement.plan.node} stays as it is",
         "unfinished": "PARTIAL: nothing can be said yet",
     }
     lines = [
-        f"Why: {found.why}.",
-        f"{found.plan.metric} on the cases of the search: {found.before:.3f} as it is, {found.after:.3f} "
-        f"with the best of {found.candidates} new prompts, in {found.rounds} rounds.",
+        f"Why: {improvement.why}.",
+        f"{improvement.plan.metric} on the cases of the search: {improvement.before:.3f} as it is, "
+        f"{improvement.after:.3f} with the best of {improvement.candidates} new prompts, "
+        f"in {improvement.rounds} rounds.",
     ]
-    if found.verdict == "unfinished":
+    if improvement.verdict == "unfinished":
         lines.append("Go on with the same command and --run under a larger budget; nothing is paid twice.")
-    lines.append(f"it cost {money(found.cost)}")
-    return Section(titles[found.verdict], tuple(lines))
+    lines.append(f"it cost {money(improvement.cost)}")
+    return Section(titles[improvement.verdict], tuple(lines))
 
 
-def _prompt(found: Improvement) -> Iterator[Section]:
-    diff = prompt_diff(found)
+def _prompt(improvement: Improvement) -> Iterator[Section]:
+    diff = prompt_diff(improvement)
     if not diff:
         return
-    what = "system message" if found.old.part == "system" else "prompt"
+    what = "system message" if improvement.old.part == "system" else "prompt"
     title = (
-        f"The new {what}" if found.verdict == "better" else f"The best {what} that was found, not to be taken"
+        f"The new {what}"
+        if improvement.verdict == "better"
+        else f"The best {what} that was found, not to be taken"
     )
-    note = ("It is added as a system message.",) if found.old.adds else ()
+    note = ("It is added as a system message.",) if improvement.old.adds else ()
     yield Section(title, (*note, *diff.splitlines()))

@@ -22,32 +22,34 @@ from ..suite.topology import Compiled, node_in, topology_of
 def step_of(graph: Compiled, node: str) -> Step[Any, Any]:
     """Return the step that a node, at any depth, asks a model with. Raises InputError for any other node."""
     steps = _steps_by_node(graph)
-    asking = sorted(path for path, found in steps.items() if len(found) == 1)
+    asking = sorted(path for path, each in steps.items() if len(each) == 1)
     if node not in steps:
         raise InputError(f"The graph {graph.name!r} has no node {node!r}. {did_you_mean(node, asking)}")
-    found = steps[node]
-    if not found:
+    own = steps[node]
+    if not own:
         raise InputError(
             f"The node {node!r} asks no model, so it has no prompt. Nodes with one: {', '.join(asking)}."
         )
-    if len(found) > 1:
+    if len(own) > 1:
         inside = [path for path in asking if path.startswith(f"{node}/")]
         raise InputError(f"The node {node!r} has several prompts. Name one of {', '.join(inside or asking)}.")
-    return found[0]
+    return own[0]
 
 
 def _steps_by_node(graph: Compiled) -> dict[str, list[Step[Any, Any]]]:
-    found: dict[str, list[Step[Any, Any]]] = {}
+    by_node: dict[str, list[Step[Any, Any]]] = {}
     for path in topology_of(graph).nodes:
         place = node_in(graph, path)
         runnable = place[0].builder.nodes[place[1]].runnable if place is not None else None
-        own = found.setdefault(path, [])
+        own = by_node.setdefault(path, [])
         outer, _, name = path.rpartition("/")
-        own += [step for step in found.get(outer, []) if step.name == name]  # an agent asks in an inner node
+        own += [
+            step for step in by_node.get(outer, []) if step.name == name
+        ]  # an agent asks in an inner node
         for asks in asks_in(cost_of(runnable)):
             if isinstance(asks.step, Step) and not any(asks.step.has_prompt_of(step) for step in own):
                 own.append(asks.step)
-    return found
+    return by_node
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,10 @@ def states_in(journal: Journal, thread: str, step: Step[Any, Any]) -> Iterator[A
     tasks = {row["task"] for row in _calls(journal, thread, step)}
     known = set(fields_of(step.state))
     for row in read_node_runs(journal, thread):
-        given = json.loads(row["input"]) if row["task"] in tasks and row["input"] else None
-        if not isinstance(given, Mapping) or cut_text(given) or any(map(cut_text, given.values())):
+        inputs = json.loads(row["input"]) if row["task"] in tasks and row["input"] else None
+        if not isinstance(inputs, Mapping) or cut_text(inputs) or any(map(cut_text, inputs.values())):
             continue
-        values = {name: value for name, value in without_private(dict(given)).items() if name in known}
+        values = {name: value for name, value in without_private(dict(inputs)).items() if name in known}
         try:
             yield parse_input(step.state, values)
         except InputError:

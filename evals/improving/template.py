@@ -40,12 +40,12 @@ class PromptTemplate:
         if not self.names:
             return self.text
         values = values_of(state)
-        return re.sub(self._places, lambda found: f"{values.get(found[1])}", self.text)
+        return re.sub(self._places, lambda match: f"{values.get(match[1])}", self.text)
 
     def missing_in(self, text: str) -> list[str]:
         """Return the fields that stand in this template, and not in a text that is to take its place."""
-        used = {found[1] for found in re.finditer(self._places, self.text)} if self.names else set()
-        there = {found[1] for found in re.finditer(self._places, text)} if self.names else set()
+        used = {match[1] for match in re.finditer(self._places, self.text)} if self.names else set()
+        there = {match[1] for match in re.finditer(self._places, text)} if self.names else set()
         return sorted(used - there)
 
     @property
@@ -82,14 +82,14 @@ def template_of(step: Step[Any, Any], states: Sequence[Any], part: Part | None =
     Of prompt and system message, the one with more text of its own is taken, unless `part` says which.
     """
     questions = [step.ask(state) for state in states]
-    found: list[PromptTemplate] = []
+    templates: list[PromptTemplate] = []
     for each in PARTS if part is None else (part,):
-        asked = [getattr(question, each) for question in questions]
-        if questions and all(isinstance(text, str) for text in asked):
+        texts = [getattr(question, each) for question in questions]
+        if questions and all(isinstance(text, str) for text in texts):
             guesses = (_guess(step, states[0], each, with_empty=flag) for flag in (True, False))
-            fitting = (g for g in guesses if g and [g.rendered(state) for state in states] == asked)
-            found += [next(fitting, None) or PromptTemplate(each, "", adds=True)]
-    whole = [template for template in found if not template.adds]
+            fitting = (g for g in guesses if g and [g.rendered(state) for state in states] == texts)
+            templates += [next(fitting, None) or PromptTemplate(each, "", adds=True)]
+    whole = [template for template in templates if not template.adds]
     adding = PromptTemplate("system", "", adds=True)
     return max(whole, key=lambda template: len(template.own_text), default=adding)
 

@@ -77,7 +77,7 @@ def import_dataset(session: Session, client: LangfuseClient, name: str) -> list[
 
 def read_export(path: Path) -> Iterator[ImportedRun]:
     """Yield the runs of an exported file. Raises InputError."""
-    found: dict[str, ImportedRun] = {}
+    runs: dict[str, ImportedRun] = {}
     for place, row in _rows(path):
         if not isinstance(row, Mapping):
             raise InputError(f"{place}: expected a trace, an object with id, input and output.")
@@ -86,17 +86,17 @@ def read_export(path: Path) -> Iterator[ImportedRun]:
             continue  # a step inside of a run
         trace = next((str(row[name]) for name in _TRACE_IDS if row.get(name)), None)
         known = trace or str(row.get("id") or place)
-        given = next((row[name] for name in _OUTPUTS if row.get(name) is not None), None)
+        output = next((row[name] for name in _OUTPUTS if row.get(name) is not None), None)
         run = ImportedRun(
             known,
             _value(row["input"]),
-            _value(given),
+            _value(output),
             trace or known,
             next((str(row[name]) for name in _SESSIONS if row.get(name)), None),
             _moment(row.get("timestamp") or row.get("startTime") or row.get("start_time")),
         )
-        found.setdefault(known, run)
-    yield from found.values()
+        runs.setdefault(known, run)
+    yield from runs.values()
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:

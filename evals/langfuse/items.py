@@ -37,7 +37,7 @@ def comparable(item: Mapping[str, Any]) -> str:
 def expectation_of(case: Case) -> dict[str, Any] | None:
     """Return what a case expects, without what it leaves out; None if it expects nothing."""
     expect = case.expect
-    found = {"output": expect.output} if expect.has_output else {}
+    expectation = {"output": expect.output} if expect.has_output else {}
     parts: dict[str, Any] = {
         "route": expect.route,
         "path": asdict(expect.path) if expect.path else None,
@@ -45,8 +45,8 @@ def expectation_of(case: Case) -> dict[str, Any] | None:
         "nodes": dict(expect.nodes),
         "error": expect.error,
     }
-    found |= {name: part for name, part in parts.items() if part}
-    return {**found, **expect.values} or None
+    expectation |= {name: part for name, part in parts.items() if part}
+    return {**expectation, **expect.values} or None
 
 
 def item_id(suite: str, case: str) -> str:

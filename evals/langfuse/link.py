@@ -41,12 +41,12 @@ class ItemTrace(Trace):
 
 def item_attributes(span: Span) -> Attributes:
     """Return a span's attributes for Langfuse, with the experiment that it belongs to."""
-    found = langfuse_attributes(span)
+    attributes = langfuse_attributes(span)
     if isinstance(span.trace, ItemTrace):
-        found |= span.trace.labels
+        attributes |= span.trace.labels
         if span.parent_id is None:
-            found |= span.trace.root
-    return found
+            attributes |= span.trace.root
+    return attributes
 
 
 ITEMS = Dialect(item_attributes, langfuse_name, merges=True)

@@ -124,11 +124,11 @@ class _Pusher:
                 metadata={"graph": suite.graph, "node": suite.node},
                 request_options={"max_retries": 0},
             )
-        found = experiment_id(dataset.project_id, dataset.id, header.run)
+        experiment = experiment_id(dataset.project_id, dataset.id, header.run)
         base_url = "" if self._project.client is None else self._project.client.base_url
-        place = f"{base_url}/project/{dataset.project_id}/experiments/results?baseline={found}"
+        place = f"{base_url}/project/{dataset.project_id}/experiments/results?baseline={experiment}"
         self.pushed = replace(self.pushed, url=place)
-        return Experiment(found, dataset.id, header, suite.evaluators)
+        return Experiment(experiment, dataset.id, header, suite.evaluators)
 
     def _send_items(self) -> None:
         known = dict(self._known_items())

@@ -102,11 +102,11 @@ def read_cases(
         def state_of(thread: str) -> dict[str, Any]:
             return _plain(final_state(checkpointer, thread)) or _output(session, thread)
 
-        found = [
+        cases = [
             _case(session, case, known, state_of(case.origin), state_of(case.thread)) for case in plan.cases
         ]
-    told = problems or {}
-    return [replace(case, stopped=told[case.thread]) if case.thread in told else case for case in found]
+    reasons = problems or {}
+    return [replace(case, stopped=reasons[case.thread]) if case.thread in reasons else case for case in cases]
 
 
 def _output(session: Session, thread: str) -> dict[str, Any]:
@@ -123,15 +123,15 @@ def _case(
     spans = [read_spans(journal.query, thread) for thread in (case.origin, case.thread)]
     calls = [read_calls(journal, thread) for thread in (case.origin, case.thread)]
     recorded, replayed = (
-        _side(session, thread, values, found)
-        for thread, values, found in zip((case.origin, case.thread), (before, after), spans, strict=True)
+        _side(session, thread, values, side_spans)
+        for thread, values, side_spans in zip((case.origin, case.thread), (before, after), spans, strict=True)
     )
     shape = read_shape(journal, case.origin)
     both = known & set(shape["fields"]) if shape and "fields" in shape else known
-    told = (
+    fields = (
         before if case.origin.startswith(LANGFUSE) else {**before, **after}
     )  # an item names what it expects
-    names = [name for name in told if name in both]
+    names = [name for name in fields if name in both]
     pairs = {name: (before.get(name), after.get(name)) for name in names}
     ran = replayed.status not in NOT_RUN
     return CaseDifference(
@@ -166,12 +166,12 @@ def _stopped(session: Session, thread: str, side: Side) -> tuple[str | None, boo
         return side.error, False
     last = {row["task"]: row for row in read_node_runs(session.journal, thread)}
     waiting = [row for row in last.values() if row["status"] == "interrupted" and row["interrupts"]]
-    for asked in (asked for row in waiting for asked in json.loads(row["interrupts"])):
-        kind = asked.get("kind") if isinstance(asked, Mapping) else None
+    for interrupt in (each for row in waiting for each in json.loads(row["interrupts"])):
+        kind = interrupt.get("kind") if isinstance(interrupt, Mapping) else None
         if kind == DEPARTED:
-            return str(asked["problem"]), False
-        if kind == BUDGET_ENDED and asked.get("scope") == SCOPE:
-            dry = asked.get("limit") == "calls"
+            return str(interrupt["problem"]), False
+        if kind == BUDGET_ENDED and interrupt.get("scope") == SCOPE:
+            dry = interrupt.get("limit") == "calls"
             why = (
                 "its next call is a new one, and a dry run makes none" if dry else "the replay's budget ended"
             )

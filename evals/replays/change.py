@@ -74,11 +74,11 @@ def _held(holder: Any, seen: set[int]) -> Iterator[FunctionType]:
 
 
 def _closed_over(function: FunctionType) -> dict[str, Any]:
-    found = {}
+    variables = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):  # it has no value yet
-            found[name] = cell.cell_contents
-    return found
+            variables[name] = cell.cell_contents
+    return variables
 
 
 def _parts_of(function: FunctionType) -> Iterator[str]:

@@ -60,7 +60,7 @@ class Pair:
     swapped: bool
 
     @property
-    def given(self) -> dict[str, Any]:
+    def shared_values(self) -> dict[str, Any]:
         """What both sides have in common, which is what they were given."""
         case = self.case
         return {name: value for name, value in case.recorded.values.items() if name not in case.differs}
@@ -112,9 +112,9 @@ class PairJudge:
         async def one(pair: Pair) -> None:
             if pair.case.preferred is not None:
                 return
-            shown = shown_whole({"input": pair.given, "first": pair.first, "second": pair.second})
+            shown = shown_whole({"input": pair.shared_values, "first": pair.first, "second": pair.second})
             try:
-                taken = await step.answer(PairExhibit(self.question, shown), judging.get())
+                verdict = await step.answer(PairExhibit(self.question, shown), judging.get())
             except UnboundRole:
                 raise
             except BudgetExceeded:
@@ -123,16 +123,16 @@ class PairJudge:
             except (InvalidAnswer, ModelError) as error:
                 decided[pair.case.origin] = (None, f"the judge did not decide: {error}")
                 return
-            decided[pair.case.origin] = (pair.preference(taken.better), taken.reason)
+            decided[pair.case.origin] = (pair.preference(verdict.better), verdict.reason)
 
         pairs = list(pairs_of(cases, self.seed, self.fields))
         await spread(pairs, one, jobs, lambda: bool(self.left))
-        asked = {pair.case.origin for pair in pairs}
+        origins = {pair.case.origin for pair in pairs}
         return [
             replace(case, preferred=decided[case.origin][0], reason=decided[case.origin][1])
             if case.origin in decided
             else replace(case, preferred="tie", reason="the two are equal")
-            if case.origin not in asked and case.ended and case.preferred is None
+            if case.origin not in origins and case.ended and case.preferred is None
             else case
             for case in cases
         ]
@@ -161,16 +161,16 @@ def decide(
     """Let a person take the better result of each pair that nobody decided; `ask` returns None to stop."""
     open_pairs = [pair for pair in pairs_of(cases, seed, fields) if pair.case.preferred is None]
     random.Random(seed).shuffle(open_pairs)  # noqa: S311
-    found: dict[str, Preference] = {}
+    preferences: dict[str, Preference] = {}
     for number, pair in enumerate(open_pairs, 1):
         choice = ask(pair, number, len(open_pairs))
         if choice is None:
             break
-        found[pair.case.origin] = preference = pair.preference(choice)
+        preferences[pair.case.origin] = preference = pair.preference(choice)
         score(session, pair.case.thread, PREFERRED, VALUES[preference], comment=BY_A_PERSON)
     return [
-        replace(case, preferred=found[case.origin], reason="a person's choice")
-        if case.origin in found
+        replace(case, preferred=preferences[case.origin], reason="a person's choice")
+        if case.origin in preferences
         else case
         for case in cases
     ]

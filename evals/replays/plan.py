@@ -78,7 +78,7 @@ def plan_of(
     if threads is not None:
         runs = f"{runs} of {len(threads)} named threads {digest(list(threads))[:8]}".lstrip()
     mark, bound = change_digest(graph), dict(models or {})
-    answering = {role: digest(asked) for role, asked in answering_models(graph, session).items()}
+    answering = {role: digest(identity) for role, identity in answering_models(graph, session).items()}
     if name is None:
         name = f"{_plain(graph.get_name())}-{digest([runs, seed, mark, bound, answering])[:8]}"
     if not NAME.fullmatch(name):
@@ -102,7 +102,7 @@ def plan_of(
         raise InputError(f"None of the {len(cohort.threads)} runs can be replayed. {why}")
     _check_statistics()
     plan = Plan(
-        name, runs, seed, reference, mark, cohort.found, tuple(cases), bound, tuple(left_out), answering
+        name, runs, seed, reference, mark, cohort.total, tuple(cases), bound, tuple(left_out), answering
     )
     origins = {case.thread: case.origin for case in cases}
     session.journal.write(list(plan_rows(plan.thread, asdict(plan), reference, bound, origins)))
@@ -139,10 +139,10 @@ def problem_with(session: Session, graph: Compiled, origin: str) -> str | None:
 
 def inputs_of(session: Session, graph: Compiled, origin: str) -> list[dict[str, Any]]:
     """Return a recorded run's inputs as the graph takes them. Raises InputError for one that does not fit."""
-    given = read_inputs(session, origin)
-    if not given:
-        given = _from_rows(session, origin)
-    return [_parsed(graph.builder.input_schema, without_private(values)) for values in given]
+    inputs = read_inputs(session, origin)
+    if not inputs:
+        inputs = _from_rows(session, origin)
+    return [_parsed(graph.builder.input_schema, without_private(values)) for values in inputs]
 
 
 def _parsed(state: Any, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,17 +157,17 @@ def _parsed(state: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_rows(session: Session, origin: str) -> list[dict[str, Any]]:
     """Return the inputs as the invocations have them, where the checkpoints were pruned."""
-    found: dict[int, dict[str, Any]] = {}
+    by_trace: dict[int, dict[str, Any]] = {}
     for row in read_rows(session.journal.query, "invocations", origin):
-        if row["trace"] in found or not row["input"]:
+        if row["trace"] in by_trace or not row["input"]:
             continue
         values = json.loads(session.journal.whole(row["input"]))
         if not isinstance(values, dict):
             raise InputError("its input has no fields on record")
         if cut_text(values) or any(map(cut_text, values.values())):
             raise InputError("its input is too long for the record, which has only its start")
-        found[row["trace"]] = values
-    return list(found.values())
+        by_trace[row["trace"]] = values
+    return list(by_trace.values())
 
 
 def _same(begun: Plan, now: Plan) -> Plan:
@@ -175,7 +175,7 @@ def _same(begun: Plan, now: Plan) -> Plan:
         "another selection": begun.runs != now.runs,
         "another seed": begun.seed != now.seed,
         "other models": dict(begun.models) != dict(now.models)
-        or any(begun.answering.get(role, asked) != asked for role, asked in now.answering.items()),
+        or any(begun.answering.get(role, identity) != identity for role, identity in now.answering.items()),
         "another version of the graph": begun.digest != now.digest,
     }
     for what, other in differs.items():

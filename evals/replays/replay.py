@@ -139,16 +139,16 @@ def report_of(
 ) -> ReplayReport:
     """Return the report of a replay's cases; `rows` are scores before and after, by metric and run."""
     ran = [case for case in cases if case.ran]
-    found: Rows = dict(rows or {})
+    by_metric: Rows = dict(rows or {})
     if ran:
-        found[COMPLETED] = {
+        by_metric[COMPLETED] = {
             case.origin: (float(case.recorded.status == "done"), float(case.replayed.status == "done"))
             for case in ran
             if case.ended
         }
     preferred = {case.origin: score_of(case.preferred) for case in ran if case.preferred}
     if preferred:
-        found = {"preferred": preferred, **found}
+        by_metric = {"preferred": preferred, **by_metric}
     departures: dict[str, int] = {}
     for case in ran:
         if case.departure is not None:
@@ -160,7 +160,7 @@ def report_of(
             "what is on record",
             "the change",
             LEVEL,
-            tuple(differences({name: pairs for name, pairs in found.items() if pairs}, LEVEL)),
+            tuple(differences({name: pairs for name, pairs in by_metric.items() if pairs}, LEVEL)),
             tuple(_changes(ran)),
             tuple(f"{case.origin}: {case.stopped}" for case in cases if not case.ended),
         ),
@@ -190,13 +190,13 @@ def _changes(ran: Sequence[CaseDifference]) -> list[Change]:
         if case.recorded.spent.cost.usd is not None and case.replayed.spent.cost.usd is not None
     ]
     costs = [(c.recorded.spent.cost.known_usd, c.replayed.spent.cost.known_usd) for c in known]
-    found = [change_of("cost_usd", costs, len(both) - len(known))] if costs else []
+    changes = [change_of("cost_usd", costs, len(both) - len(known))] if costs else []
     measures: dict[str, list[tuple[float, float]]] = {
         "tokens": [(c.recorded.spent.cost.tokens, c.replayed.spent.cost.tokens) for c in both],
         "calls": [(c.recorded.spent.cost.calls, c.replayed.spent.cost.calls) for c in both],
         "seconds": [(c.recorded.spent.seconds, c.replayed.spent.seconds) for c in both],
     }
-    return [*found, *(change_of(name, pairs, 0) for name, pairs in measures.items())]
+    return [*changes, *(change_of(name, pairs, 0) for name, pairs in measures.items())]
 
 
 async def _scores(cases: Sequence[CaseDifference], evaluators: Sequence[Evaluator]) -> Rows:

@@ -116,7 +116,7 @@ class ReplayRunner:
         """Tell whether the error of a run is on its record, so that it is the run's and not ours."""
         return any(row["status"] == "failed" for row in read_node_runs(self.session.journal, thread))
 
-    async def _with_answers(self, case: ReplayCase, number: int, given: Any) -> RunResult[Any]:
+    async def _with_answers(self, case: ReplayCase, number: int, run_input: Any) -> RunResult[Any]:
         """Run one input to its end, and answer what was asked before as it was answered."""
         recorded = RecordedRun(self.session, case.thread, case.origin, effects=self.effects, tools=self.tools)
         options: dict[str, Any] = {
@@ -128,9 +128,9 @@ class ReplayRunner:
         if self.plan.graph is not None:
             options["description"] = Description(self.plan.graph, self.plan.models, None)
         if number:
-            result = await arun(self.graph, given, self.session, case.thread, **options)
+            result = await arun(self.graph, run_input, self.session, case.thread, **options)
         else:
-            result = await aresume(self.graph, self.session, case.thread, state=given, **options)
+            result = await aresume(self.graph, self.session, case.thread, state=run_input, **options)
         for _ in range(MOST_ANSWERS):
             if result.status != "interrupted":
                 break
@@ -154,14 +154,14 @@ class ReplayRunner:
         used = Counter(map(_key, read_questions(self.session, case.thread)))
         rows = read_node_runs(self.session.journal, case.thread)
         calls = read_calls(self.session.journal, case.thread)
-        found: dict[str, Any] = {}
+        answers: dict[str, Any] = {}
         for item in waiting:
-            asked = _key(Question(item.path, item.value, (), None))
-            same = [question for question in questions if _key(question) == asked][used[asked] :]
+            key = _key(Question(item.path, item.value, (), None))
+            same = [question for question in questions if _key(question) == key][used[key] :]
             if same and _unchanged(same[0], item, rows, calls):
-                found[item.id] = same[0].answers[-1]
-                used[asked] += 1
-        return found
+                answers[item.id] = same[0].answers[-1]
+                used[key] += 1
+        return answers
 
 
 def _is_ours(ended: Any) -> bool:
@@ -169,8 +169,8 @@ def _is_ours(ended: Any) -> bool:
 
 
 def _key(question: Question) -> tuple[str, str]:
-    asked = without_waiting_again(question.asked)
-    return question.path, json.dumps(asked, sort_keys=True, default=repr)
+    value = without_waiting_again(question.asked)
+    return question.path, json.dumps(value, sort_keys=True, default=repr)
 
 
 def _unchanged(question: Question, item: Waiting, rows: Sequence[Row], calls: Sequence[Row]) -> bool:

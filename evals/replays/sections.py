@@ -15,22 +15,22 @@ SHOWN = 60
 
 def replay_sections(report: ReplayReport, everything: bool = False) -> list[Section]:
     """Return all that a replay has to say: the sum first, then the cases that differ, or all."""
-    found = [_head(report)]
-    found += comparison_sections(report.comparison, "Compared with what is on record")
+    sections = [_head(report)]
+    sections += comparison_sections(report.comparison, "Compared with what is on record")
     if report.departures:
         rows = tuple(
             (node, str(number))
             for node, number in sorted(report.departures.items(), key=lambda item: -item[1])
         )
-        found.append(
+        sections.append(
             Section("Where they departed from the record first", table=Table(("node", "cases"), rows))
         )
     cases = [case for case in report.cases if everything or case.what or case.stopped or case.departure]
     if cases:
-        found.append(_cases(cases))
+        sections.append(_cases(cases))
     if report.plan.left_out:
-        found.append(Section("Left out", report.plan.left_out[:MOST_CASES]))
-    return found
+        sections.append(Section("Left out", report.plan.left_out[:MOST_CASES]))
+    return sections
 
 
 def _head(report: ReplayReport) -> Section:

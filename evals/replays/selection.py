@@ -37,7 +37,7 @@ class Cohort:
     """The runs that were drawn, of how many that fit; `left_out` says how many were not, and why."""
 
     threads: tuple[str, ...]
-    found: int
+    total: int
     left_out: tuple[str, ...] = ()
 
 
@@ -88,21 +88,21 @@ def draw(journal: Journal, selection: Selection, seed: int, threads: Sequence[st
     for name, value in selection.conditions:
         if name in ("graph", "user", "tag", "thread") and not find_runs(journal, [(name, value)]):
             known = known_words(journal, name)
-            told = f"The record knows {', '.join(known[:20])}. " if known else ""
+            note = f"The record knows {', '.join(known[:20])}. " if known else ""
             raise InputError(
-                f"--runs: no run in {journal.database} has {name}={value}. {told}{did_you_mean(value, known)}"
+                f"--runs: no run in {journal.database} has {name}={value}. {note}{did_you_mean(value, known)}"
             )
     named = threads is not None or any(name == "thread" for name, _ in selection.conditions)
     if threads is None:
-        found = find_runs(journal, selection.conditions)
+        matches = find_runs(journal, selection.conditions)
     else:
         fit = {run.thread_id for run in find_runs(journal, selection.conditions, everywhere=True)}
-        found = [
+        matches = [
             run for run in runs_named(journal, threads) if not selection.conditions or run.thread_id in fit
         ]
     fitting: list[str] = []
     counts: Counter[str] = Counter()
-    for run in found:
+    for run in matches:
         why = _why_not(run, with_forks=selection.forks or named)
         if why is None:
             fitting.append(run.thread_id)
@@ -110,9 +110,9 @@ def draw(journal: Journal, selection: Selection, seed: int, threads: Sequence[st
             counts[why] += 1
     left_out = tuple(f"{number} {why}" for why, number in counts.items())
     if not fitting:
-        told = "; ".join(left_out)
+        note = "; ".join(left_out)
         raise InputError(
-            f"--runs {selection.text!r}: no run fits{f': {told}' if told else ''}. `stepgraph threads` lists "
+            f"--runs {selection.text!r}: no run fits{f': {note}' if note else ''}. `stepgraph threads` lists "
             "what is on record."
         )
     drawn = fitting

@@ -22,8 +22,8 @@ class GateResult:
     why: str = ""
 
     def __str__(self) -> str:
-        said = f"{self.status}: {self.gate} ({self.measured})"
-        return f"{said}: {self.why}" if self.why else said
+        text = f"{self.status}: {self.gate} ({self.measured})"
+        return f"{text}: {self.why}" if self.why else text
 
 
 def rule_on(

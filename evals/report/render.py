@@ -83,7 +83,7 @@ def _markdown(text: str) -> str:
     """Return text that Markdown shows as it is: no markup, no HTML, no mention of anybody, no link."""
     escaped = MARKDOWN.sub(r"\\\1", plain(text))
     escaped = escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"@|://|\bwww\.", lambda found: f"{found[0]}\N{ZERO WIDTH SPACE}", escaped)
+    return re.sub(r"@|://|\bwww\.", lambda match: f"{match[0]}\N{ZERO WIDTH SPACE}", escaped)
 
 
 def as_html(sections: Sequence[Section]) -> str:

@@ -38,32 +38,34 @@ class Section:
 
 def sections(report: Report) -> list[Section]:
     """Return all that a report has to say, the verdict first."""
-    found = [_head(report)]
+    result = [_head(report)]
     if report.gates:
         rows = tuple((r.status, str(r.gate), r.measured, r.why) for r in report.gates)
-        found.append(Section("Gates", table=Table(("gate", "bound", "measured", "why"), rows, numbers=False)))
-    found.append(_metrics(report.metrics))
+        result.append(
+            Section("Gates", table=Table(("gate", "bound", "measured", "why"), rows, numbers=False))
+        )
+    result.append(_metrics(report.metrics))
     if report.comparison is not None:
-        found += comparison_sections(report.comparison)
-    found += _bad(report)
-    found += [_confusion(path, table) for path, table in report.confusions.items()]
+        result += comparison_sections(report.comparison)
+    result += _bad(report)
+    result += [_confusion(path, table) for path, table in report.confusions.items()]
     if report.rounds:
-        found.append(_rounds(report.rounds))
+        result.append(_rounds(report.rounds))
     if report.votes:
         votes = tuple(
             (v.path, str(v.votes), "-" if v.agreement is None else f"{v.agreement:.2f}", str(v.uncertain))
             for v in report.votes
         )
-        found.append(Section("Votes", table=Table(("vote", "votes", "agreement", "uncertain"), votes)))
+        result.append(Section("Votes", table=Table(("vote", "votes", "agreement", "uncertain"), votes)))
     if report.cuts:
         cuts = tuple((c.limit, str(c.trials), ", ".join(c.missing) or "-") for c in report.cuts)
         head = ("limit", "trials cut", "not run")
-        found.append(Section("What budgets cut", table=Table(head, cuts, numbers=False)))
+        result.append(Section("What budgets cut", table=Table(head, cuts, numbers=False)))
     if len(report.roles) > 1:
-        found.append(_roles(report))
+        result.append(_roles(report))
     if report.notes:
-        found.append(Section("Judges", report.notes))
-    return found
+        result.append(Section("Judges", report.notes))
+    return result
 
 
 def _head(report: Report) -> Section:
@@ -116,7 +118,7 @@ def _metrics(metrics: Sequence[Metric]) -> Section:
     return Section("Metrics", table=Table(head, rows))
 
 
-def comparison_sections(found: Comparison, title: str = "Compared with the baseline") -> list[Section]:
+def comparison_sections(comparison: Comparison, title: str = "Compared with the baseline") -> list[Section]:
     """Return what a comparison says."""
     rows = tuple(
         (
@@ -130,20 +132,20 @@ def comparison_sections(found: Comparison, title: str = "Compared with the basel
             f"+{d.gained} -{d.lost} of {d.cases}",
             d.verdict,
         )
-        for d in found.differences
+        for d in comparison.differences
     )
-    sure = round((1 - found.level) * 100, 3)
+    sure = round((1 - comparison.level) * 100, 3)
     head = ("metric", "A", "B", "change", f"{sure:g} % interval", "p (Holm)", "could see", "cases", "verdict")
-    decided = [d for d in found.differences if d.verdict != "undecided"]
-    lines = [f"A is {found.a}, B is {found.b}.", *map(sentence, decided)]
-    if len(decided) < len(found.differences):
-        rest = ", ".join(d.metric for d in found.differences if d.verdict == "undecided")
+    decided = [d for d in comparison.differences if d.verdict != "undecided"]
+    lines = [f"A is {comparison.a}, B is {comparison.b}.", *map(sentence, decided)]
+    if len(decided) < len(comparison.differences):
+        rest = ", ".join(d.metric for d in comparison.differences if d.verdict == "undecided")
         lines.append(f"Undecided, so perhaps equal, perhaps not: {rest}.")
-    if found.left_out:
-        shown = "; ".join(found.left_out[:10]) + (" …" if len(found.left_out) > 10 else "")
-        lines.append(f"Not compared: {len(found.left_out)} ({shown})")
+    if comparison.left_out:
+        shown = "; ".join(comparison.left_out[:10]) + (" …" if len(comparison.left_out) > 10 else "")
+        lines.append(f"Not compared: {len(comparison.left_out)} ({shown})")
     sections = [Section(title, tuple(lines), Table(head, rows))] if rows else []
-    if not found.changes:
+    if not comparison.changes:
         return sections
     measures = tuple(
         (
@@ -154,21 +156,24 @@ def comparison_sections(found: Comparison, title: str = "Compared with the basel
             "-" if c.interval is None else f"[{c.interval[0]:+.6g}, {c.interval[1]:+.6g}]",
             str(c.unknown),
         )
-        for c in found.changes
+        for c in comparison.changes
     )
     columns = ("a trial's", "A", "B", "change", "95 % interval", "cases unknown")
     return [*sections, Section("Cost and time", table=Table(columns, measures))]
 
 
-def sentence(found: Difference) -> str:
+def sentence(difference: Difference) -> str:
     """Return a difference in words."""
-    moved = f"{found.a:.3f} -> {found.b:.3f} on {found.cases} cases"
-    if found.verdict != "undecided":
-        return f"{found.metric} got {found.verdict}: {moved} (p = {found.corrected:.2g}, {found.test})."
-    seen = (
-        "" if found.smallest is None else f"; these cases would show a change of {found.smallest:.2f} or more"
+    moved = f"{difference.a:.3f} -> {difference.b:.3f} on {difference.cases} cases"
+    if difference.verdict != "undecided":
+        how = f"p = {difference.corrected:.2g}, {difference.test}"
+        return f"{difference.metric} got {difference.verdict}: {moved} ({how})."
+    note = (
+        ""
+        if difference.smallest is None
+        else f"; these cases would show a change of {difference.smallest:.2f} or more"
     )
-    return f"{found.metric} is undecided: {moved}{seen}."
+    return f"{difference.metric} is undecided: {moved}{note}."
 
 
 def _bad(report: Report) -> Iterator[Section]:
@@ -215,8 +220,8 @@ def _roles(report: Report) -> Section:
     return Section("Tokens by role", lines, Table(("role", "calls", "input", "output", "tokens"), rows))
 
 
-def _rounds(found: Sequence[RoundStatistics]) -> Section:
-    most = min(max(rounds.last for rounds in found), 12)
+def _rounds(statistics: Sequence[RoundStatistics]) -> Section:
+    most = min(max(rounds.last for rounds in statistics), 12)
     rows = tuple(
         (
             rounds.path or "(the graph)",
@@ -224,7 +229,7 @@ def _rounds(found: Sequence[RoundStatistics]) -> Section:
             str(rounds.hopeless),
             str(rounds.suggested or "-"),
         )
-        for rounds in found
+        for rounds in statistics
     )
     head = ("loop", *(f"round {n}" for n in range(1, most + 1)), "unchanged", "suggested limit")
     lines = (

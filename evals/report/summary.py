@@ -160,7 +160,7 @@ def _confusions(trials: Sequence[Trial]) -> dict[str, Confusion]:
     if "" in pairs and len(pairs) == 2:  # no route was taken, but it is clear which one was meant
         (other,) = (path for path in pairs if path)
         pairs[other] += pairs.pop("")
-    return {path: confusion(found) for path, found in pairs.items()}
+    return {path: confusion(choices) for path, choices in pairs.items()}
 
 
 def _rounds(trials: Sequence[Trial]) -> list[RoundStatistics]:

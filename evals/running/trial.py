@@ -89,8 +89,8 @@ async def run_trial(
     if ended is not None:
         return TrialOutcome("cut", values, ended.message, limit=ended.limit, missing=result.missing)
     if result.status == "interrupted":
-        asked = result.waiting[0].value if result.waiting else "a breakpoint"
-        return TrialOutcome("waiting", values, f"waits for an answer to: {asked}", WAITS)
+        question = result.waiting[0].value if result.waiting else "a breakpoint"
+        return TrialOutcome("waiting", values, f"waits for an answer to: {question}", WAITS)
     return TrialOutcome("done", values)
 
 
@@ -101,9 +101,9 @@ def _ends_all(ended: BudgetExceeded | BudgetEnd) -> bool:
 
 def ledgers_of(session: Session, budgets: Budgets | None, spent: Callable[[], Cost]) -> tuple[Ledger, ...]:
     """Return what counts the spending of many trials, given what they spent before."""
-    given = ThreadBudgets.of(budgets)
-    shared = tuple(session.shared_ledger(budget) for budget in given.shared)
-    return shared if given.own is None else (*shared, Ledger(given.own, spent(), scope=SCOPE))
+    all_budgets = ThreadBudgets.of(budgets)
+    shared = tuple(session.shared_ledger(budget) for budget in all_budgets.shared)
+    return shared if all_budgets.own is None else (*shared, Ledger(all_budgets.own, spent(), scope=SCOPE))
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

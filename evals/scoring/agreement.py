@@ -41,10 +41,10 @@ class Agreement:
         kappa = "" if self.kappa is None else f", kappa {self.kappa:.2f}"
         if self.kappa_interval is not None:
             kappa += f" [{self.kappa_interval[0]:.2f}, {self.kappa_interval[1]:.2f}]"
-        said = "" if self.trusted else f"; below {self.trust:.2f}, so no gate believes it"
+        note = "" if self.trusted else f"; below {self.trust:.2f}, so no gate believes it"
         unread = f", {self.unscored} without a verdict" if self.unscored else ""
         return (
             f"{self.judge} agrees with people on {self.agreed} of {self.labels} examples: {share:.2f} "
             f"[{low:.2f}, {high:.2f}]{kappa}; {self.wrongly_passed} wrongly passed, "
-            f"{self.wrongly_failed} wrongly failed{unread}{said}"
+            f"{self.wrongly_failed} wrongly failed{unread}{note}"
         )

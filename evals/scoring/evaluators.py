@@ -45,10 +45,10 @@ class Exact(Where):
     case: bool = True
     space: bool = True
 
-    async def score(self, given: EvaluatorInput) -> Score:
-        if self._plain(given.actual) == self._plain(given.expected):
+    async def score(self, inputs: EvaluatorInput) -> Score:
+        if self._plain(inputs.actual) == self._plain(inputs.expected):
             return Score.of(True)
-        return Score.of(False, f"expected {shown(given.expected)}, got {shown(given.actual)}")
+        return Score.of(False, f"expected {shown(inputs.expected)}, got {shown(inputs.actual)}")
 
     def _plain(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -69,9 +69,9 @@ class Schema(Where):
 
     needs_expected: ClassVar[bool] = False
 
-    async def score(self, given: EvaluatorInput) -> Score:
+    async def score(self, inputs: EvaluatorInput) -> Score:
         try:
-            TypeAdapter(self.type).validate_python(given.actual)
+            TypeAdapter(self.type).validate_python(inputs.actual)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "value"
@@ -86,11 +86,13 @@ class Numeric(Where):
     tolerance: float = 0.0
     relative: float = 0.0
 
-    async def score(self, given: EvaluatorInput) -> Score:
+    async def score(self, inputs: EvaluatorInput) -> Score:
         try:
-            actual, expected = _number(given.actual), _number(given.expected)
+            actual, expected = _number(inputs.actual), _number(inputs.expected)
         except (TypeError, ValueError):
-            return Score.of(False, f"expected the number {shown(given.expected)}, got {shown(given.actual)}")
+            return Score.of(
+                False, f"expected the number {shown(inputs.expected)}, got {shown(inputs.actual)}"
+            )
         allowed = max(self.tolerance, self.relative * abs(expected))
         near = math.isclose(actual, expected, rel_tol=1e-12, abs_tol=allowed)
         return Score.of(near, f"expected {expected:g} ± {allowed:g}, got {actual:g}")
@@ -116,8 +118,8 @@ class Similarity(Where):
     by: Literal["text", "meaning"] = "text"
     at_least: float = 0.8
 
-    async def score(self, given: EvaluatorInput) -> Score:
-        actual, expected = shown_whole(given.actual), shown_whole(given.expected)
+    async def score(self, inputs: EvaluatorInput) -> Score:
+        actual, expected = shown_whole(inputs.actual), shown_whole(inputs.expected)
         measure = _alike if self.by == "text" else _near
         value = await in_thread(measure, actual, expected)
         good = value >= self.at_least
@@ -163,28 +165,28 @@ class Code(Where):
             f"Code({self.name!r}, {function}, {self.field!r}, {self.node!r}, {self.visit}, {self.at_least})"
         )
 
-    async def score(self, given: EvaluatorInput) -> Score:
+    async def score(self, inputs: EvaluatorInput) -> Score:
         parameters = inspect.signature(self.function).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         names = list(parameters)[1:]  # the first takes the value, whatever it is called
         offered = ("expected", "input", "values", "route", "path", "case", "tool_calls")
-        extra = {name: getattr(given, name) for name in offered if takes_all or name in names}
+        extra = {name: getattr(inputs, name) for name in offered if takes_all or name in names}
         try:
             if inspect.iscoroutinefunction(self.function):
-                found = await self.function(given.actual, **extra)
+                result = await self.function(inputs.actual, **extra)
             else:
-                found = await in_thread(self.function, given.actual, **extra)
+                result = await in_thread(self.function, inputs.actual, **extra)
         except Exception as error:
             return Score.unscored(without_keys(f"{self.name} raised {type(error).__name__}: {error}"))
-        return self._read(found)
+        return self._read(result)
 
-    def _read(self, found: Any) -> Score:
+    def _read(self, result: Any) -> Score:
         reason = ""
-        if isinstance(found, Score):
-            return found
-        value: Any = found
-        if isinstance(found, tuple) and len(found) == 2:
-            value, reason = found[0], str(found[1])
+        if isinstance(result, Score):
+            return result
+        value: Any = result
+        if isinstance(result, tuple) and len(result) == 2:
+            value, reason = result[0], str(result[1])
         if value is None:
             return Score.unscored(reason or f"{self.name} gave no score")
         if isinstance(value, bool):

@@ -117,10 +117,10 @@ class Judge(Where):
     def needs_expected(self) -> bool:  # type: ignore[override]
         return self.wants_expected
 
-    async def score(self, given: EvaluatorInput) -> Score:
-        exhibits = {"input": dict(given.input), "output": given.actual}
-        if given.expected is not None:
-            exhibits["expected"] = given.expected
+    async def score(self, inputs: EvaluatorInput) -> Score:
+        exhibits = {"input": dict(inputs.input), "output": inputs.actual}
+        if inputs.expected is not None:
+            exhibits["expected"] = inputs.expected
         step = _step(Grade if self.scale == "pass" else Points, self.model)
         try:
             verdict = await step.answer(Exhibit(self.rubric, shown_whole(exhibits)), judging.get())
@@ -172,7 +172,7 @@ async def calibrate(judge: Judge, labels: Sequence[Label]) -> Agreement:
     if RunContext.of(judging.get()).lane == "batch":  # they are to meet in one
         scores = await asyncio.gather(*map(judge.score, exhibits))
     else:
-        scores = [await judge.score(given) for given in exhibits]
+        scores = [await judge.score(exhibit) for exhibit in exhibits]
     for label, score in zip(labels, scores, strict=True):
         if score.passed is None:
             unscored += 1

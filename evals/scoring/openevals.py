@@ -38,7 +38,7 @@ def rubric_named(text: str) -> str:
     if name not in known:
         raise InputError(f"openevals has no rubric {name!r}. {did_you_mean(name, known)}")
     rubric: str = getattr(prompts, f"{name.upper()}{SUFFIX}")
-    return re.sub(r"\{(\w+)\}", lambda found: f"({PLACES.get(found[1], found[1])})", rubric)
+    return re.sub(r"\{(\w+)\}", lambda match: f"({PLACES.get(match[1], match[1])})", rubric)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Messages(Where):
     match: Literal["strict", "unordered", "subset", "superset"] = "strict"
     arguments: Literal["exact", "ignore", "subset", "superset"] = "exact"
 
-    async def score(self, given: EvaluatorInput) -> Score:
+    async def score(self, inputs: EvaluatorInput) -> Score:
         try:
             from openevals import create_async_trajectory_match_evaluator
         except ImportError:
@@ -60,16 +60,16 @@ class Messages(Where):
         match: Any = create_async_trajectory_match_evaluator(
             trajectory_match_mode=self.match, tool_args_match_mode=self.arguments
         )
-        if not isinstance(given.actual, list) or not all(isinstance(m, Mapping) for m in given.actual):
+        if not isinstance(inputs.actual, list) or not all(isinstance(m, Mapping) for m in inputs.actual):
             return Score.of(False, "expected a list of messages")
         try:
-            found = await match(
-                outputs=[_as_openai(message) for message in given.actual],
-                reference_outputs=[_as_openai(message) for message in given.expected],
+            result = await match(
+                outputs=[_as_openai(message) for message in inputs.actual],
+                reference_outputs=[_as_openai(message) for message in inputs.expected],
             )
         except (KeyError, TypeError, ValueError) as error:
             return Score.unscored(f"these messages cannot be compared: {type(error).__name__}: {error}")
-        return Score.of(bool(found["score"]), f"the tool calls differ ({self.match} match)")
+        return Score.of(bool(result["score"]), f"the tool calls differ ({self.match} match)")
 
 
 def _as_openai(message: Mapping[str, Any]) -> dict[str, Any]:

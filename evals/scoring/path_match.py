@@ -15,15 +15,15 @@ def path_problem(expected: PathExpected, actual: Sequence[str]) -> str | None:
     that it does not name only the inside does.
     """
     wanted = list(expected.nodes)
-    came = spoken_of(wanted, actual)
-    shown = " > ".join(came) or "nothing"
+    nodes = spoken_of(wanted, actual)
+    shown = " > ".join(nodes) or "nothing"
     if expected.match == "strict":
-        return None if came == wanted else f"expected {' > '.join(wanted)}, went {shown}"
+        return None if nodes == wanted else f"expected {' > '.join(wanted)}, went {shown}"
     if expected.match == "order":
-        rest = iter(came)
+        rest = iter(nodes)
         late = next((node for node in wanted if node not in rest), None)
         return None if late is None else f"{late} did not come in its order; went {shown}"
-    more, fewer = Counter(came) - Counter(wanted), Counter(wanted) - Counter(came)
+    more, fewer = Counter(nodes) - Counter(wanted), Counter(wanted) - Counter(nodes)
     problems = []
     if more and expected.match in ("unordered", "subset"):
         strange = [n for n in more if expected.match == "unordered" or n not in wanted]

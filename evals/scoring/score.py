@@ -65,11 +65,11 @@ async def score_trial(suite: Suite, case: Case, outcome: TrialOutcome, record: R
                 scores[evaluator.name] = Score.of(False, ended)
             continue
         passages = [whole] if evaluator.node is None else visits(record, evaluator.node, evaluator.visit)
-        found = [
+        results = [
             await score_passage(evaluator, expected, case, outcome, record, passage) for passage in passages
         ]
-        if found:
-            scores[evaluator.name] = found[0] if len(found) == 1 else together(found)
+        if results:
+            scores[evaluator.name] = results[0] if len(results) == 1 else together(results)
     return scores
 
 
@@ -101,8 +101,8 @@ def _own(case: Case, outcome: TrialOutcome, record: Record) -> Iterator[tuple[st
         yield "output", fits(expect.output, outcome.values, "")
     for path, branch in expect.branches.items():
         took = [r.choice for r in record.routes if not path or r.path == path]
-        came = took[0] if took else "no route"
-        score = Score.of(came == branch, f"expected {branch}, took {came}")
+        choice = took[0] if took else "no route"
+        score = Score.of(choice == branch, f"expected {branch}, took {choice}")
         yield ("route" if not path else f"route:{path}"), score
     if expect.path is not None:
         problem = path_problem(expect.path, record.path)
@@ -111,12 +111,12 @@ def _own(case: Case, outcome: TrialOutcome, record: Record) -> Iterator[tuple[st
         problems = [p for path, bound in expect.rounds.items() if (p := _rounds_problem(path, bound, record))]
         yield "rounds", Score.of(not problems, "; ".join(problems))
     for path, by_visit in expect.nodes.items():
-        found = [
+        results = [
             fits(wanted, passage.output, f"{visit} visit: ", cut=passage.cut)
             for visit, wanted in by_visit.items()
             for passage in visits(record, path, visit)
         ]
-        yield f"{NODE}{path}", together(found) if found else Score.of(False, "the node was not visited")
+        yield f"{NODE}{path}", together(results) if results else Score.of(False, "the node was not visited")
 
 
 def _rounds_problem(path: str, bound: RoundsExpected, record: Record) -> str | None:

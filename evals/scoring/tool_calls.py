@@ -21,14 +21,14 @@ OWN = (FINAL_ANSWER, READ)
 def read_tool_calls(spans: Sequence[Span]) -> tuple[ToolUse, ...]:
     """Return the tool calls in a thread's spans. A call that a resume or a hedge repeats counts once."""
     nodes = [span for span in spans if span.kind == "node"]
-    made: dict[str, list[Row]] = defaultdict(list)  # by node execution: as the conversation has them
+    by_task: dict[str, list[Row]] = defaultdict(list)  # by node execution: as the conversation has them
     results: dict[tuple[str, str], Row] = {}
     for span in nodes:
         for message in _messages(span.row.get("output")):
-            made[span.task] += message.get("tool_calls") or []
+            by_task[span.task] += message.get("tool_calls") or []
             if message.get("type") == "tool":
                 results[outer_task(span.task), str(message.get("tool_call_id"))] = message
-    found: list[ToolUse] = []
+    uses: list[ToolUse] = []
     seen: set[tuple[str, str, int]] = set()
     for span in spans:
         row = span.row
@@ -38,16 +38,16 @@ def read_tool_calls(spans: Sequence[Span]) -> tuple[ToolUse, ...]:
         if key in seen:
             continue
         seen.add(key)
-        told = iter(made.get(row["task"], ()))
+        unmatched = iter(by_task.get(row["task"], ()))
         for call in json.loads(row["tool_calls"] or "[]"):
-            same = next((other for other in told if other.get("name") == call.get("name")), {})
+            same = next((other for other in unmatched if other.get("name") == call.get("name")), {})
             name = str(call.get("name"))
             if name in OWN:
                 continue
             known_as = str(call.get("id") or same.get("id") or "")
             result = results.get((outer_task(row["task"]), str(same.get("id") or known_as)))
-            found.append(_use(name, call, known_as, result, span))
-    return tuple(found)
+            uses.append(_use(name, call, known_as, result, span))
+    return tuple(uses)
 
 
 def _use(name: str, call: Row, known_as: str, result: Row | None, span: Span) -> ToolUse:

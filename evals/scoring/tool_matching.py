@@ -26,8 +26,8 @@ class ExpectedCall:
     def __str__(self) -> str:
         if self.arguments is None:
             return f"{self.name}(…)"
-        told = (f"{name}={' or '.join(map(shown, values))}" for name, values in self.arguments.items())
-        return f"{self.name}({', '.join(told)})"
+        arguments = (f"{name}={' or '.join(map(shown, values))}" for name, values in self.arguments.items())
+        return f"{self.name}({', '.join(arguments)})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +48,15 @@ class ToolCalls(Where):
     text: Literal["exact", "loose"] = "exact"
     more_arguments: bool = False
 
-    async def score(self, given: EvaluatorInput) -> Score:
-        if given.tool_calls is None:
+    async def score(self, inputs: EvaluatorInput) -> Score:
+        if inputs.tool_calls is None:
             return Score.unscored("the record does not say which tools were called")
-        if isinstance(given.expected, bool):
-            called = bool(given.tool_calls)
-            told = "no tool was called" if given.expected else f"called {_shown(given.tool_calls)}"
-            return Score.of(called == given.expected, told)
-        wanted = expected_calls(given.expected)
-        problem = self._problem(wanted, given.tool_calls)
+        if isinstance(inputs.expected, bool):
+            called = bool(inputs.tool_calls)
+            why = "no tool was called" if inputs.expected else f"called {_shown(inputs.tool_calls)}"
+            return Score.of(called == inputs.expected, why)
+        wanted = expected_calls(inputs.expected)
+        problem = self._problem(wanted, inputs.tool_calls)
         return Score.of(problem is None, problem or "")
 
     def problem_with(self, expected: Any) -> str | None:
@@ -79,10 +79,10 @@ class ToolCalls(Where):
                     if not fits[number][number]:
                         return f"call {number + 1}: {self._why(each, [calls[number]])}"
                     continue
-                found = next((n for n in range(place, len(calls)) if fits[number][n]), None)
-                if found is None:
+                position = next((n for n in range(place, len(calls)) if fits[number][n]), None)
+                if position is None:
                     return f"not in its order: {self._why(each, calls)}"
-                place = found + 1
+                place = position + 1
             if self.match == "strict" and len(calls) > len(wanted):
                 return f"called unexpectedly: {_shown(calls[len(wanted) :])}"
             return None
@@ -103,8 +103,8 @@ class ToolCalls(Where):
     def _why(self, each: ExpectedCall, calls: Sequence[ToolUse]) -> str:
         """Say how the nearest call differs from an expected one."""
         problems = [self._differs(each, call) for call in calls if call.name == each.name]
-        told = next((problem for problem in problems if problem), f"called {_shown(calls)}")
-        return f"expected {each}: {told}"
+        why = next((problem for problem in problems if problem), f"called {_shown(calls)}")
+        return f"expected {each}: {why}"
 
     def _differs(self, each: ExpectedCall, call: ToolUse) -> str | None:
         if call.name != each.name:
@@ -188,10 +188,10 @@ def _paired(fits: Sequence[Sequence[bool]]) -> dict[int, int]:
 
 
 def _shown(calls: Sequence[ToolUse]) -> str:
-    return "; ".join(_told(calls)) or "nothing"
+    return "; ".join(_shown_calls(calls)) or "nothing"
 
 
-def _told(calls: Sequence[ToolUse]) -> Iterator[str]:
+def _shown_calls(calls: Sequence[ToolUse]) -> Iterator[str]:
     for call in calls[:5]:
         yield f"{call.name}({shown(json.dumps(dict(call.arguments), ensure_ascii=False))})"
     if len(calls) > 5:

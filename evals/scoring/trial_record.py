@@ -104,11 +104,11 @@ def read_record(journal: Journal, thread_id: str) -> Record:
     decisions = sorted(last.values(), key=lambda row: int(row["id"]))
     judged = [row for row in decisions if row["kind"] == "refine"]
     written = [(span, public(span.row["output"])) for span in by_beginning(nodes)]
-    asked = [span for span in spans if span.kind == "call" and span.source == "model"]
+    calls = [span for span in spans if span.kind == "call" and span.source == "model"]
     called = any(span.kind == "call" and span.row["tool_calls"] for span in spans)
     outputs = [(span, output, cut_text(output)) for span, output in written]
     roles: dict[str, Cost] = {}  # steps with a model of their own by their names
-    for span in asked:
+    for span in calls:
         role = str(span.row.get("role") or span.row.get("step") or "")
         roles[role] = roles.get(role, NOTHING) + span.cost
     return Record(
@@ -128,7 +128,7 @@ def read_record(journal: Journal, thread_id: str) -> Record:
             if d["kind"] == "vote"
         ),
         tool_calls=read_tool_calls(spans) if called else (),
-        cost=sum((span.cost for span in asked), NOTHING),
+        cost=sum((span.cost for span in calls), NOTHING),
         roles=roles,
         seconds=busy_seconds(nodes),
     )

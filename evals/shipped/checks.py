@@ -63,19 +63,19 @@ def names_found(values: Mapping[str, Any], expected: Mapping[str, Sequence[str]]
     missed = []
     count = 0
     for kind, names in expected.items():
-        found = {plain(record["name"]).strip(" .,") for record in values.get(kind) or ()}
-        missed += [name for name in names if plain(name) not in found]
+        plain_names = {plain(record["name"]).strip(" .,") for record in values.get(kind) or ()}
+        missed += [name for name in names if plain(name) not in plain_names]
         count += len(names)
     return 1 - len(missed) / count, f"missed: {', '.join(missed)}" if missed else ""
 
 
 def quotes_hold(values: Mapping[str, Any]) -> tuple[float, str] | None:
     """Give the share of a review's remarks that quote what the contract says; None where there are none."""
-    kept = sum(len(values.get(name) or ()) for name in ("legal", "financial", "technical"))
+    count = sum(len(values.get(name) or ()) for name in ("legal", "financial", "technical"))
     left_out = list(values.get("left_out") or ())
-    if not kept + len(left_out):
+    if not count + len(left_out):
         return None
-    return kept / (kept + len(left_out)), "; ".join(left_out)
+    return count / (count + len(left_out)), "; ".join(left_out)
 
 
 def conflicts_named(summary: str, values: Mapping[str, Any]) -> tuple[bool, str]:
@@ -111,10 +111,10 @@ def is_not_invited(decision: str) -> tuple[bool, str]:
 
 def tells(answer: str, expected: str) -> tuple[bool, str]:
     """Tell whether an answer has the expected words or number in it."""
-    found = re.search(
+    match = re.search(
         rf"(?<![\w.,]){re.escape(plain(expected))}(?![\w]|[.,]\d)", plain(answer).replace("$", "")
     )
-    return found is not None, f"got {answer[:100]!r}"
+    return match is not None, f"got {answer[:100]!r}"
 
 
 def right_or_held(answer: str, values: Mapping[str, Any], expected: str) -> tuple[bool, str]:

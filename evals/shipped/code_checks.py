@@ -22,28 +22,28 @@ def only_these_files(changed: Mapping[str, str | None] | None, expected: Sequenc
     return bool(changed) and not other, f"changed: {', '.join(changed or ()) or 'nothing'}"
 
 
-def files_found(found: Sequence[Mapping[str, Any]], expected: Sequence[str]) -> tuple[float, str]:
+def files_found(places: Sequence[Mapping[str, Any]], expected: Sequence[str]) -> tuple[float, str]:
     """Give the share of the expected files that a search found."""
-    missing = [file for file in expected if file not in {place["file"] for place in found}]
+    missing = [file for file in expected if file not in {place["file"] for place in places}]
     return 1 - len(missing) / len(expected), f"missing: {', '.join(missing)}" if missing else ""
 
 
 def lines_found(
-    found: Sequence[Mapping[str, Any]], values: Mapping[str, Any], expected: Mapping[str, Sequence[str]]
+    places: Sequence[Mapping[str, Any]], values: Mapping[str, Any], expected: Mapping[str, Sequence[str]]
 ) -> tuple[float, str]:
     """Give the share of the expected lines, named by what they say, that lie in the found ranges."""
     wanted = [(file, text) for file, texts in expected.items() for text in texts]
     missing = [
         f"{file}: {text}"
         for file, text in wanted
-        if not any(text in said for said in _said(Path(values["folder"], file), file, found))
+        if not any(text in passage for passage in _texts_of(Path(values["folder"], file), file, places))
     ]
     return 1 - len(missing) / len(wanted), f"missing: {'; '.join(missing)}" if missing else ""
 
 
-def _said(path: Path, file: str, found: Iterable[Mapping[str, Any]]) -> list[str]:
+def _texts_of(path: Path, file: str, places: Iterable[Mapping[str, Any]]) -> list[str]:
     lines = path.read_text(encoding="utf-8").splitlines()
-    return ["\n".join(lines[place["start"] - 1 : place["end"]]) for place in found if place["file"] == file]
+    return ["\n".join(lines[place["start"] - 1 : place["end"]]) for place in places if place["file"] == file]
 
 
 def lines_kept(context: str, expected: Sequence[str]) -> tuple[float, str]:

@@ -64,7 +64,7 @@ class Comparison:
 
     def of(self, metric: str) -> Difference | None:
         """Return the difference in one metric, None if it was not compared."""
-        return next((found for found in self.differences if found.metric == metric), None)
+        return next((difference for difference in self.differences if difference.metric == metric), None)
 
 
 def compare(a: Results, b: Results, level: float | None = None) -> Comparison:

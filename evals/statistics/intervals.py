@@ -31,8 +31,8 @@ def share_interval(good: int, total: int, level: float = 0.05) -> Interval:
     """Return Wilson's interval of a share: `good` of `total` independent yes-or-no results."""
     if total == 0:
         return 0.0, 1.0
-    found = stats.binomtest(good, total).proportion_ci(1 - level, method="wilson")
-    return float(found.low), float(found.high)
+    interval = stats.binomtest(good, total).proportion_ci(1 - level, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def mean_interval(values: Sequence[float], level: float = 0.05) -> Interval:
@@ -187,8 +187,8 @@ def below_p(values: Sequence[float], bound: float) -> float:
         return float(stats.binomtest(int(sum(values)), len(values), bound, alternative="less").pvalue)
     if len(values) < 2 or np.std(values) < 1e-12:
         return 1.0 if not values or values[0] >= bound else float(bound ** len(values))
-    found: Any = stats.ttest_1samp(values, bound, alternative="less")
-    return float(found.pvalue)
+    result: Any = stats.ttest_1samp(values, bound, alternative="less")
+    return float(result.pvalue)
 
 
 def kappa_interval(pairs: Sequence[tuple[bool, bool]], level: float = 0.05) -> Interval | None:
@@ -207,7 +207,7 @@ def _chance(pairs: Sequence[tuple[bool, bool]]) -> float | None:
     """Return how often chance alone would agree; None where it always would."""
     if not pairs:
         return None
-    yes, also = (sum(said) / len(pairs) for said in zip(*pairs, strict=True))
+    yes, also = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
     chance = yes * also + (1 - yes) * (1 - also)
     return None if chance >= 1 else chance
 

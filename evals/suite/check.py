@@ -37,12 +37,12 @@ class Problem:
 
 def refuse(name: str, problems: Iterable[Problem]) -> None:
     """Raise InputError if there are problems."""
-    found = sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)
-    if not found:
+    in_order = sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)
+    if not in_order:
         return
-    rest = f"\n  … and {len(found) - MAX_SHOWN} more" if len(found) > MAX_SHOWN else ""
-    shown = "\n".join(f"  {problem}" for problem in found[:MAX_SHOWN])
-    count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
+    rest = f"\n  … and {len(in_order) - MAX_SHOWN} more" if len(in_order) > MAX_SHOWN else ""
+    shown = "\n".join(f"  {problem}" for problem in in_order[:MAX_SHOWN])
+    count = "1 problem" if len(in_order) == 1 else f"{len(in_order)} problems"
     raise InputError(f"{name}: {count}, nothing was run.\n{shown}{rest}")
 
 

@@ -100,7 +100,7 @@ class Evaluator(Protocol):
     @property
     def needs_expected(self) -> bool: ...
 
-    async def score(self, given: EvaluatorInput) -> Score:
+    async def score(self, inputs: EvaluatorInput) -> Score:
         """Return what it says of one value: a share from 0 to 1, or unscored with the reason."""
         ...
 
@@ -245,16 +245,16 @@ class Suite:
         if not self.files:
             return case.input
         placed = self.files_of(case)
-        found = {name: unpacked(path) if path.suffix == SUFFIX else path for name, path in placed.items()}
-        return {**case.input, **{name: str(path) for name, path in found.items()}}
+        paths = {name: unpacked(path) if path.suffix == SUFFIX else path for name, path in placed.items()}
+        return {**case.input, **{name: str(path) for name, path in paths.items()}}
 
     def files_of(self, case: Case) -> dict[str, Path]:
         """Return where the files of a case's input lie."""
         if self.source is None:
             return {}
         folder = self.source.absolute().parent
-        given = {name: case.input.get(name) for name in self.files}
-        return {name: folder / path for name, path in given.items() if isinstance(path, str)}
+        values = {name: case.input.get(name) for name in self.files}
+        return {name: folder / path for name, path in values.items() if isinstance(path, str)}
 
     def only(self, ids: Sequence[str]) -> Suite:
         """Return the suite with some of its cases."""

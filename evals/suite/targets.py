@@ -41,11 +41,11 @@ def shape_digest(graph: Compiled) -> str:
 
 def alone(graph: Compiled, path: str) -> Compiled:
     """Return a graph in which one node, at any depth, runs alone from the state that it is given."""
-    found = node_in(graph, path)
-    if found is None:
+    place = node_in(graph, path)
+    if place is None:
         known = topology_of(graph).nodes
         raise InputError(f"The graph {graph.name!r} has no node {path!r}. {did_you_mean(path, known)}")
-    holder, name = found
+    holder, name = place
     spec = holder.builder.nodes[name]
     state: Any = holder.builder.state_schema
     builder: Any = StateGraph(state)

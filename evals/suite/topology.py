@@ -107,9 +107,9 @@ class Topology:
 
 def topology_of(graph: Compiled) -> Topology:
     """Read a compiled graph."""
-    found = Topology()
-    _read(graph, "", found)
-    return found
+    topology = Topology()
+    _read(graph, "", topology)
+    return topology
 
 
 def _entry(path: str) -> str:
@@ -120,7 +120,7 @@ def _exit(path: str) -> str:
     return f"{path}/{END}" if path else END
 
 
-def _read(graph: Compiled, outer: str, found: Topology) -> None:
+def _read(graph: Compiled, outer: str, topology: Topology) -> None:
     builder = graph.builder
     nested = dict(graph.get_subgraphs())
 
@@ -136,21 +136,21 @@ def _read(graph: Compiled, outer: str, found: Topology) -> None:
         return _entry(at(name)) if isinstance(nested.get(name), CompiledStateGraph) else at(name)
 
     for name, spec in builder.nodes.items():
-        found.nodes.append(at(name))
+        topology.nodes.append(at(name))
         inner = nested.get(name)
         if isinstance(inner, CompiledStateGraph):
-            found.graphs.add(at(name))
-            _read(inner, at(name), found)
+            topology.graphs.add(at(name))
+            _read(inner, at(name), topology)
         limit = rounds_of(spec.runnable)
         if limit is not None:
-            found.loops[outer] = limit
+            topology.loops[outer] = limit
         if spec.ends:
             for end in spec.ends:
-                found.edges.append(Edge(leaving(name), entering(end)))
+                topology.edges.append(Edge(leaving(name), entering(end)))
     sources = {source for source, _ in _edges(builder)} | set(builder.branches) | {START}
     for source, target in _edges(builder):
         start = _entry(outer) if source == START else leaving(source)
-        found.edges.append(Edge(start, entering(target)))
+        topology.edges.append(Edge(start, entering(target)))
     for source, branches in builder.branches.items():
         start = _entry(outer) if source == START else leaving(source)
         for number, branch in enumerate(branches.values()):
@@ -160,12 +160,12 @@ def _read(graph: Compiled, outer: str, found: Topology) -> None:
             loop = "#loop" if judge is not None and rounds_of(judge.runnable) is not None else ""
             fork = f"{at(source)}#{number}{loop}" if exclusive or loop else None
             if ends is not None and (exclusive or loop) and source != START:
-                found.forks.setdefault(at(source), []).extend(ends)
+                topology.forks.setdefault(at(source), []).extend(ends)
             for end in ends if ends is not None else [*builder.nodes, END]:
-                found.edges.append(Edge(start, entering(end), fork))
+                topology.edges.append(Edge(start, entering(end), fork))
     for name, spec in builder.nodes.items():
         if name not in sources and not spec.ends:
-            found.open.add(leaving(name))
+            topology.open.add(leaving(name))
 
 
 def _edges(builder: Any) -> Iterator[tuple[str, str]]:
@@ -206,8 +206,8 @@ def node_in(graph: Compiled, path: str) -> tuple[Compiled, str] | None:
     if not rest:
         return graph, name
     inner: Mapping[str, Any] = dict(graph.get_subgraphs())
-    found = inner.get(name)
-    return node_in(found, rest) if isinstance(found, CompiledStateGraph) else None
+    subgraph = inner.get(name)
+    return node_in(subgraph, rest) if isinstance(subgraph, CompiledStateGraph) else None
 
 
 def tools_in(graph: Compiled) -> frozenset[str] | None:
@@ -215,14 +215,14 @@ def tools_in(graph: Compiled) -> frozenset[str] | None:
 
     So it is with the tools of servers, and with agents that are written by hand.
     """
-    found: set[str] = set()
+    names: set[str] = set()
     nodes = list(runnables_of(graph))
     for runnable in nodes:
         if isinstance(runnable, Tools):
             if runnable.servers:
                 return None
-            found |= set(runnable.by_name)
-    return frozenset(found) if found else None
+            names |= set(runnable.by_name)
+    return frozenset(names) if names else None
 
 
 def runnables_of(graph: Compiled) -> Iterator[Any]:

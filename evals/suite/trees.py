@@ -32,13 +32,13 @@ def unpacked(path: Path) -> Path:
     if folder.is_dir():
         return folder
     with tempfile.TemporaryDirectory(dir=place) as name:
-        made = Path(name, path.stem)
+        draft = Path(name, path.stem)
         for file, content in files.items():
-            (made / file).parent.mkdir(parents=True, exist_ok=True)
-            (made / file).write_text(content, encoding="utf-8", newline="")
+            (draft / file).parent.mkdir(parents=True, exist_ok=True)
+            (draft / file).write_text(content, encoding="utf-8", newline="")
         folder.parent.mkdir(exist_ok=True)
         with suppress(OSError):  # another process was first
-            made.rename(folder)
+            draft.rename(folder)
     return folder
 
 

@@ -75,14 +75,14 @@ def compared(
     """Compare scores with the reference's, case by case: is a loss of more than the margin ruled out?"""
     from ..statistics.intervals import difference_interval
 
-    found = []
+    rows = []
     for metric in metrics:
         pairs = paired(reference, results, metric, list(reference.header.cases))
         if not pairs:
             continue
         changes = [after - before for before, after in pairs.values()]
         low, high = difference_interval(changes, level)
-        found.append(
+        rows.append(
             Kept(
                 metric=metric,
                 mean=fmean(after for _, after in pairs.values()),
@@ -91,12 +91,12 @@ def compared(
                 verdict="keeps" if low > -margin else "loses" if high < -margin else "undecided",
             )
         )
-    return tuple(found)
+    return tuple(rows)
 
 
 def verdict_of(scores: Sequence[Kept], metrics: Sequence[str]) -> Literal["keeps", "loses", "undecided"]:
     """Every score must be kept; one that is lost is enough to lose."""
-    verdicts = [kept.verdict for kept in scores]
+    verdicts = [score.verdict for score in scores]
     if "loses" in verdicts:
         return "loses"
     return "keeps" if len(verdicts) == len(metrics) and set(verdicts) == {"keeps"} else "undecided"
@@ -121,30 +121,30 @@ def shown(models: Mapping[str, str]) -> str:
     return ", ".join(f"{axis}={model}" for axis, model in models.items())
 
 
-def sweep_sections(found: Sweep) -> list[Section]:
+def sweep_sections(sweep: Sweep) -> list[Section]:
     """Return the answer, the frontier, and what was not run."""
-    sure = 100 - round(100 * found.level, 3)
-    options = sorted(found.options, key=lambda o: (o.usd is None, o.usd or 0.0))
+    sure = 100 - round(100 * sweep.level, 3)
+    options = sorted(sweep.options, key=lambda o: (o.usd is None, o.usd or 0.0))
     rows = tuple(row for option in options for row in _rows(option))
     head = ("models", "$ a trial", "$ change", "score", "mean", "change", "interval", "verdict", "frontier")
     lines = (
-        f"Change: from the reference, case by case, with {sure:g} % intervals for all {found.assignments} "
+        f"Change: from the reference, case by case, with {sure:g} % intervals for all {sweep.assignments} "
         "assignments together.",
-        f"keeps: a loss of more than {found.margin:g} is ruled out. frontier: none is cheaper and as good.",
+        f"keeps: a loss of more than {sweep.margin:g} is ruled out. frontier: none is cheaper and as good.",
         "$ is what a trial costs by itself, answers that the sweep shared included.",
     )
-    sections = [_head(found), Section("Assignments", lines, Table(head, rows))]
-    if found.skipped:
-        table = Table(("models", "why"), tuple(found.skipped.items()), numbers=False)
-        sections.append(Section(f"Not run: {len(found.skipped)}", table=table))
+    sections = [_head(sweep), Section("Assignments", lines, Table(head, rows))]
+    if sweep.skipped:
+        table = Table(("models", "why"), tuple(sweep.skipped.items()), numbers=False)
+        sections.append(Section(f"Not run: {len(sweep.skipped)}", table=table))
     return sections
 
 
-def _head(found: Sweep) -> Section:
-    best = found.cheapest
-    lines = [f"{found.suite}, run {found.run}, measured by {', '.join(found.metrics)}"]
-    reference = next((o for o in found.options if o.verdict == "reference"), None)
-    if not found.complete:
+def _head(sweep: Sweep) -> Section:
+    best = sweep.cheapest
+    lines = [f"{sweep.suite}, run {sweep.run}, measured by {', '.join(sweep.metrics)}"]
+    reference = next((o for o in sweep.options if o.verdict == "reference"), None)
+    if not sweep.complete:
         lines.append("PARTIAL: the budget ended or the sweep was stopped. The same command goes on.")
     if best is None:
         title = "No cheapest assignment: what keeps the score has no known cost"
@@ -161,16 +161,16 @@ def _head(found: Sweep) -> Section:
             lines.append(f"{1 - (best.usd or 0) / reference.usd:.0%} less than the reference")
             if best.usd_change is not None and best.usd_change[1] >= 0:
                 lines.append("But chance alone may explain that difference in cost.")
-    undecided = [o for o in found.options if o.verdict == "undecided"]
+    undecided = [o for o in sweep.options if o.verdict == "undecided"]
     if undecided:
         lines.append(
             f"Undecided: {'; '.join(shown(o.models) for o in undecided)}. More cases, or a wider margin, "
             "would tell."
         )
-    unknown = [o for o in found.options if o.usd is None]
+    unknown = [o for o in sweep.options if o.usd is None]
     if unknown:
         lines.append(f"Of unknown cost: {'; '.join(shown(o.models) for o in unknown)}.")
-    lines.append(f"the sweep paid {money(found.paid)}")
+    lines.append(f"the sweep paid {money(sweep.paid)}")
     return Section(title, tuple(lines))
 
 
@@ -180,10 +180,10 @@ def _rows(option: Option) -> list[tuple[str, ...]]:
     cost = "-" if change is None else f"[{change[0]:+.3g}, {change[1]:+.3g}]"
     mark = "yes" if option.on_frontier else ""
     rows: list[tuple[str, ...]] = []
-    for number, kept in enumerate(option.scores):
+    for number, score in enumerate(option.scores):
         own = (shown(option.models), usd, cost) if number == 0 else ("", "", "")
-        moved: tuple[str, ...] = (f"{kept.change:+.3f}", between(kept.interval, "+"), kept.verdict)
+        moved: tuple[str, ...] = (f"{score.change:+.3f}", between(score.interval, "+"), score.verdict)
         if option.verdict == "reference":
             moved = ("", "", "reference")
-        rows.append((*own, kept.metric, f"{kept.mean:.3f}", *moved, mark if number == 0 else ""))
+        rows.append((*own, score.metric, f"{score.mean:.3f}", *moved, mark if number == 0 else ""))
     return rows or [(shown(option.models), usd, cost, "-", "-", "-", "-", option.verdict, mark)]

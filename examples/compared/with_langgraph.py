@@ -55,8 +55,8 @@ def build(model: BaseChatModel, saver: BaseCheckpointSaver[Any]) -> Any:
             problem = f"the number {invoice.number!r} does not stand there."
             invoice = None
         calls = answer["raw"].tool_calls or answer["raw"].invalid_tool_calls
-        told: list[Any] = [ToolMessage(problem, tool_call_id=call["id"]) for call in calls]
-        messages = [answer["raw"], *(told or [HumanMessage(problem)])]
+        replies: list[Any] = [ToolMessage(problem, tool_call_id=call["id"]) for call in calls]
+        messages = [answer["raw"], *(replies or [HumanMessage(problem)])]
         update = {"invoice": invoice, "problem": problem, "tries": state["tries"] + 1}
         return {**update, "messages": messages}
 

@@ -47,8 +47,8 @@ def main() -> None:
         ]
     )
     with TemporaryDirectory() as folder, Session(f"{folder}/runs.sqlite") as session, using(model):
-        asked = run(app, Ticket("Tell Ada when SG-7 comes."), session, "t").waiting[0].value
-        print(f"{asked['question']} {asked['value']}")
+        question = run(app, Ticket("Tell Ada when SG-7 comes."), session, "t").waiting[0].value
+        print(f"{question['question']} {question['value']}")
         print(run(app, Command(resume="approve"), session, "t").values["reply"])
 
 

@@ -39,11 +39,11 @@ app = chain(refine(write, approve, until=lambda verdict: verdict.approved, round
 if __name__ == "__main__":
     file = Path(tempfile.mkdtemp()) / "mails.sqlite"
     with Session(file) as session, ScriptedModel(["Hi.", "Dear Ada, hello!"]) as model, using(model):
-        (asked,) = app.invoke(Mail("Ada"), session.config("mail-1"))["__interrupt__"]
-        print(asked.value["question"], asked.value["value"])
+        (question,) = app.invoke(Mail("Ada"), session.config("mail-1"))["__interrupt__"]
+        print(question.value["question"], question.value["value"])
         answer = {"decision": "reject", "reason": "too curt", "by": "grace"}
-        (asked,) = app.invoke(Command(resume=answer), session.config("mail-1"))["__interrupt__"]
-        print(asked.value["question"], asked.value["value"])
+        (question,) = app.invoke(Command(resume=answer), session.config("mail-1"))["__interrupt__"]
+        print(question.value["question"], question.value["value"])
 
     with Session(file) as session:  # days later, in another process
         answer = {"decision": "edit", "value": "Dear Ada, hello.", "by": "grace"}

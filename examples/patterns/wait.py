@@ -30,8 +30,8 @@ if __name__ == "__main__":
     file = Path(tempfile.mkdtemp()) / "guests.sqlite"
     now = datetime(2026, 3, 1, tzinfo=UTC)
     with Session(file, clock=lambda: now) as session:
-        (asked,) = app.invoke(Guest("Ada"), session.config("ada"))["__interrupt__"]
-        print("waits until", asked.value["due"])
+        (question,) = app.invoke(Guest("Ada"), session.config("ada"))["__interrupt__"]
+        print("waits until", question.value["due"])
 
     now += timedelta(days=3)
     with Session(file, clock=lambda: now) as session:  # a cron job: stepgraph resume --due

@@ -22,13 +22,13 @@ from stepgraph.errors import RunFailed
 AT_ONCE = 50
 
 
-async def work(states: Any, token: str, given: dict[str, Any]) -> None:
+async def work(states: Any, token: str, request: dict[str, Any]) -> None:
     run = await asubmit(
         "letter.py:app",
-        {"to": given["to"]},
+        {"to": request["to"]},
         db=os.environ["STEPGRAPH_DB"],
         on=os.environ.get("STEPGRAPH_ON"),
-        thread_id=f"letter-{given['run']}",
+        thread_id=f"letter-{request['run']}",
     )
     ended = asyncio.ensure_future(run.aresult())
     while not (await asyncio.wait({ended}, timeout=20))[0]:
@@ -36,8 +36,8 @@ async def work(states: Any, token: str, given: dict[str, Any]) -> None:
     try:
         output = json.dumps({"status": ended.result().status, "text": ended.result().values["text"]})
     except RunFailed as failed:
-        told = {"error": failed.kind, "cause": str(failed)[:30_000]}
-        await asyncio.to_thread(states.send_task_failure, taskToken=token, **told)
+        failure = {"error": failed.kind, "cause": str(failed)[:30_000]}
+        await asyncio.to_thread(states.send_task_failure, taskToken=token, **failure)
     else:
         await asyncio.to_thread(states.send_task_success, taskToken=token, output=output)
 

@@ -77,15 +77,15 @@ def answered(
 
     Raises InputError where there is none, and AnswerTooLate after its deadline.
     """
-    found = _found(session, thread_id, snapshot, ids)
+    questions = _questions(session, thread_id, snapshot, ids)
     if session is not None:
-        for wait in _waits(session, thread_id, {question.id for question in found}):
+        for wait in _waits(session, thread_id, {question.id for question in questions}):
             if wait.status == "over" or (wait.status == "waiting" and session.now() >= wait.until):
                 raise too_late(wait)
-    return found
+    return questions
 
 
-def _found(
+def _questions(
     session: Session | None, thread_id: str, snapshot: StateSnapshot, ids: Iterable[str] | None
 ) -> list[Interrupt]:
     waiting = unanswered(session, thread_id, snapshot.interrupts)
@@ -134,10 +134,10 @@ def _checked(
     by_id = isinstance(resume, Mapping) and all(INTERRUPT_ID.fullmatch(str(key)) for key in resume)
     if by_id and not resume:
         return command
-    found = answered(session, thread_id, snapshot, resume if by_id else None)
+    questions = answered(session, thread_id, snapshot, resume if by_id else None)
     if by_id or len(unanswered(session, thread_id, snapshot.interrupts)) == 1:
         return command
-    return replace(command, resume={found[0].id: resume})
+    return replace(command, resume={questions[0].id: resume})
 
 
 def check_in_time(session: Session | None, thread_id: str, ids: Iterable[str] | None = None) -> None:
@@ -183,7 +183,11 @@ def _listed(waiting: Iterable[Interrupt]) -> str:
     return "; ".join(f"{question.id} ({_shown(question.value)})" for question in waiting)
 
 
-def _shown(asked: Any) -> str:
-    if is_wait(asked):
-        return f"{asked['wait']}, until {asked['due']}"
-    return f"{asked['review']}" if isinstance(asked, Mapping) and "review" in asked else f"{asked!r:.60}"
+def _shown(question: Any) -> str:
+    if is_wait(question):
+        return f"{question['wait']}, until {question['due']}"
+    return (
+        f"{question['review']}"
+        if isinstance(question, Mapping) and "review" in question
+        else f"{question!r:.60}"
+    )

@@ -133,13 +133,13 @@ def begin_with(graph: Workflow[Any], decider: Any, node: Any, **options: Any) ->
 
     Returns the node to go to, and the node that asks.
     """
-    asked = ask_first(graph, decider)
-    if asked is not None:
+    asking = ask_first(graph, decider)
+    if asking is not None:
         options["name"] = DECIDE
     start = graph.add_part(node, **options)
-    if asked is not None:
-        graph.connect(asked, start)
-    return asked or start, start
+    if asking is not None:
+        graph.connect(asking, start)
+    return asking or start, start
 
 
 def ask_first(graph: Workflow[Any], decider: Any) -> str | None:

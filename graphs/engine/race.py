@@ -136,10 +136,10 @@ async def _read(race: Race, config: RunnableConfig, channel: str, note: Note) ->
         return
     place = here.outer_checkpoint()
     if is_sync_only(saver):
-        kept = await in_thread(saver.get_tuple, place)
+        checkpoint = await in_thread(saver.get_tuple, place)
     else:
-        kept = await saver.aget_tuple(place)
-    for _, written, value in (kept and kept.pending_writes) or ():
+        checkpoint = await saver.aget_tuple(place)
+    for _, written, value in (checkpoint and checkpoint.pending_writes) or ():
         if written == channel:
             race.recorded.add(note(race, value))
 

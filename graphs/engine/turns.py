@@ -30,29 +30,31 @@ def delivered(graph: Any, input: Any, config: RunnableConfig) -> Any:
 
     Raises InputError where an input would reset what the thread knows.
     """
-    given = undelivered(input, config)
-    saver = _asked(graph, given, config)
+    state = undelivered(input, config)
+    saver = _saver_of(graph, state, config)
     if saver is None:
-        return given
-    new = _new(graph, given, saver.get_tuple(_place(config)), config)
-    return given if new is given else undelivered(new, config)
+        return state
+    new = _new(graph, state, saver.get_tuple(_place(config)), config)
+    return state if new is state else undelivered(new, config)
 
 
 async def adelivered(graph: Any, input: Any, config: RunnableConfig) -> Any:
-    """Like `delivered`, for checkpointers that are async."""
+    """Like `delivered`, for checkpointers that are async; whoever has called it already is given the same."""
+    if RunContext.of(config).has_checked_input:
+        return input
     if await is_untouched(config):
         return input
-    given = await aundelivered(input, config)
-    saver = _asked(graph, given, config)
+    state = await aundelivered(input, config)
+    saver = _saver_of(graph, state, config)
     if saver is None:
-        return given
-    new = _new(graph, given, await saver.aget_tuple(_place(config)), config)
-    return given if new is given else await aundelivered(new, config)
+        return state
+    new = _new(graph, state, await saver.aget_tuple(_place(config)), config)
+    return state if new is state else await aundelivered(new, config)
 
 
-def _asked(graph: Any, given: Any, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
+def _saver_of(graph: Any, state: Any, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
     """Return who knows what the thread knows, if the input is a whole state, and not to begin anew."""
-    whole = isinstance(given, BaseModel) or (dataclasses.is_dataclass(given) and not isinstance(given, type))
+    whole = isinstance(state, BaseModel) or (dataclasses.is_dataclass(state) and not isinstance(state, type))
     if not whole or RunContext.of(config).restarts:
         return None
     return saver_of(graph, config)
@@ -63,32 +65,32 @@ def _place(config: RunnableConfig) -> RunnableConfig:
     return checkpoint_at(context.thread_id, context.task, context.checkpoint_id or None)
 
 
-def _new(graph: Any, given: Any, found: CheckpointTuple | None, config: RunnableConfig) -> Any:
-    known: Mapping[str, Any] = {} if found is None else found.checkpoint["channel_values"]
-    known = {name: value for name, value in known.items() if name in values_of(given)}
+def _new(graph: Any, state: Any, checkpoint: CheckpointTuple | None, config: RunnableConfig) -> Any:
+    known: Mapping[str, Any] = {} if checkpoint is None else checkpoint.checkpoint["channel_values"]
+    known = {name: value for name, value in known.items() if name in values_of(state)}
     if not known:
-        return given
-    if isinstance(given, BaseModel):
-        told = {name: value for name, value in values_of(given).items() if name in given.model_fields_set}
+        return state
+    if isinstance(state, BaseModel):
+        fields = {name: value for name, value in values_of(state).items() if name in state.model_fields_set}
     else:
-        told = {
-            f.name: getattr(given, f.name) for f in dataclasses.fields(given) if not _is_default(f, given)
+        fields = {
+            f.name: getattr(state, f.name) for f in dataclasses.fields(state) if not _is_default(f, state)
         }
-    if not told:  # LangGraph takes an empty input for none, so fields are told what they are
+    if not fields:  # LangGraph takes an empty input for none, so fields are told what they are
         return {name: v for name, v in known.items() if isinstance(graph.channels.get(name), LastValue)}
-    if isinstance(given, BaseModel) or all(same(known.get(n, NOTHING), v) for n, v in told.items()):
-        return told
+    if isinstance(state, BaseModel) or all(same(known.get(n, NOTHING), v) for n, v in fields.items()):
+        return fields
     reset = [
         field.name
-        for field in dataclasses.fields(given)
-        if field.name in known and _resets(graph, field, getattr(given, field.name), known[field.name])
+        for field in dataclasses.fields(state)
+        if field.name in known and _resets(graph, field, getattr(state, field.name), known[field.name])
     ]
     if not reset:
-        return given
+        return state
     raise InputError(
         f"The thread {RunContext.of(config).thread_id!r} knows {', '.join(reset)} already, and a whole "
-        f"{type(given).__name__} would reset that to the default. Give only what is new, as a dict: "
-        f"{told!r:.300}. To reset a field, name it in the dict; to begin anew, restart=True."
+        f"{type(state).__name__} would reset that to the default. Give only what is new, as a dict: "
+        f"{fields!r:.300}. To reset a field, name it in the dict; to begin anew, restart=True."
     )
 
 
@@ -100,8 +102,8 @@ def _resets(graph: Any, field: dataclasses.Field[Any], value: Any, known: Any) -
     return isinstance(channel, LastValue) or not same(reduced(channel, known, value), known)
 
 
-def _is_default(field: dataclasses.Field[Any], given: Any) -> bool:
-    return same(getattr(given, field.name), _default(field))
+def _is_default(field: dataclasses.Field[Any], state: Any) -> bool:
+    return same(getattr(state, field.name), _default(field))
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -110,8 +110,8 @@ class Nested:
                 update[name] = value
             elif name in written or (name not in self._fields and not same(value, before.get(name, ABSENT))):
                 update[name] = _replacing(self._channels[name], value, written.get(name))
-        kept = [(name, each) for name, updates in written.items() for each in updates]
-        return {**update, WRITTEN: kept} if kept else update
+        writes = [(name, each) for name, updates in written.items() for each in updates]
+        return {**update, WRITTEN: writes} if writes else update
 
     def beside(
         self, before: Mapping[str, Any], after: Mapping[str, Any], channels: list[Written]
@@ -170,10 +170,10 @@ def _recording(
 
 
 def _begun(
-    channels: Mapping[str, Any], fields: frozenset[str], given: Any, writes: Iterable[Write]
+    channels: Mapping[str, Any], fields: frozenset[str], output: Any, writes: Iterable[Write]
 ) -> list[Write]:
     """Return what a nested graph begins with: its parent's values, as they are."""
-    if given is None:
+    if output is None:
         return list(writes)  # LangGraph draws the graph, and wants to hash what is written
     begun = [
         (name, _replacing(channels[name], copy.copy(value), [value]) if name in fields else value)
@@ -183,10 +183,10 @@ def _begun(
 
 
 def _kept(
-    channels: Mapping[str, Any], fields: frozenset[str], given: Any, writes: Iterable[Write]
+    channels: Mapping[str, Any], fields: frozenset[str], output: Any, writes: Iterable[Write]
 ) -> list[Write]:
     """Return a node's writes with those that are kept: its own, or those of the graph nested in it."""
-    record = [(name, update) for name, update in _nested_writes(given) if name in fields]
+    record = [(name, update) for name, update in _nested_writes(output) if name in fields]
     nested = {name for name, _ in record}
     result: list[Write] = []
     for name, update in writes:
@@ -198,8 +198,8 @@ def _kept(
     return [*result, (WRITTEN, record)] if record else result
 
 
-def _nested_writes(given: Any) -> Iterator[Write]:
-    for part in given if isinstance(given, list) else [given]:
+def _nested_writes(output: Any) -> Iterator[Write]:
+    for part in output if isinstance(output, list) else [output]:
         update = part.update if isinstance(part, Command) else part
         if isinstance(update, Mapping):
             yield from update.get(WRITTEN, ())

@@ -137,11 +137,11 @@ class _Turn(Node[Any]):
         number = values[TURNS].number + 1
         served: tuple[ServerTool, ...] = values.get(TOOLBOX, ())
         tools = (*self._tools, *(tool.schema for tool in served), *self._final)
-        asked = replace(self._step.request(restored(input, self._step.state)), tools=tools)
+        full_request = replace(self._step.request(restored(input, self._step.state)), tools=tools)
         is_last = number > self._limit
 
         def request_of(shown: Sequence[AnyMessage]) -> Request:
-            request = replace(asked, messages=to_openai(shown), schema=None)
+            request = replace(full_request, messages=to_openai(shown), schema=None)
             return self._last(request) if is_last else request
 
         out: Update = {}
@@ -247,8 +247,8 @@ def sent(call: ToolCall, state: Mapping[str, Any]) -> ToolInput:
     served = next((tool for tool in tools if tool.name == call["name"]), None)
     if served is None:
         return ToolInput(stepgraph_call=call)
-    asked = [[m.type, m.content] for m in state[MESSAGES] if str(m.id).startswith("question-")]
-    digest = hashlib.sha256(json_text(asked).encode("utf-8", "replace")).hexdigest()[:20]
+    questions = [[m.type, m.content] for m in state[MESSAGES] if str(m.id).startswith("question-")]
+    digest = hashlib.sha256(json_text(questions).encode("utf-8", "replace")).hexdigest()[:20]
     return ToolInput(stepgraph_call=call, stepgraph_toolbox=served, stepgraph_question=digest)
 
 
@@ -270,13 +270,13 @@ def _with_ids(
     """
     used = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     used |= {call["id"] or "" for m in messages if isinstance(m, AIMessage) for call in m.tool_calls}
-    given = {call.id for call in calls}
+    call_ids = {call.id for call in calls}
     named: list[ModelToolCall] = []
     for place, call in enumerate(calls):
         own = call.id
         if own in used or not own.strip() or not own.isprintable() or len(own) > MAX_ID:
-            made = (f"call{n:05d}" for n in count(number * 100 + place))
-            own = next(name for name in made if name not in used and name not in given)
+            candidates = (f"call{n:05d}" for n in count(number * 100 + place))
+            own = next(name for name in candidates if name not in used and name not in call_ids)
         used.add(own)
         named.append(replace(call, name=call.name or "unreadable", id=own))
     return named
@@ -339,10 +339,10 @@ def agent(
     check_counts("agent", turns=turns, calls=calls, max_chars=max_chars)
     if not timeout_s > 0:
         raise DefinitionError(f"agent(timeout_s={timeout_s!r}): expected seconds, more than 0.")
-    given = [tools] if isinstance(tools, MCPServer) else tools
+    several = [tools] if isinstance(tools, MCPServer) else tools
     window = None if context is None else Window(step, context, max_chars)
     whole = max_chars if window is None else WHOLE  # what is not shown is read again
-    box = Tools(given, timeout_s=timeout_s, max_chars=whole, approve=approve, once=once)
+    box = Tools(several, timeout_s=timeout_s, max_chars=whole, approve=approve, once=once)
     state = step.state
     graph: Workflow[StateT] = Workflow(state, name or f"agent_{step.name}")
     if once:

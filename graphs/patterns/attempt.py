@@ -42,8 +42,8 @@ class _Failed:
     def __call__(self, state: Any, error: Exception, config: RunnableConfig) -> Update:
         reason = reason_of(error, config)
         record_decision(config, "attempt", OTHERWISE, reason=reason)
-        told = {} if self.reason is None else {self.reason: reason}
-        return {**copy.deepcopy(dict(self.instead)), **told, CHANNEL: reason}
+        fields = {} if self.reason is None else {self.reason: reason}
+        return {**copy.deepcopy(dict(self.instead)), **fields, CHANNEL: reason}
 
 
 def attempt(

@@ -107,7 +107,7 @@ def _tried(rung: Any, accept: Callable[[Any], Opinion]) -> Check[Any]:
         try:
             value = await rung.answer(state, config)
         except InvalidAnswer as error:
-            return result_of(f"it gave no valid answer: {error.problems}", "")
+            return result_of(False, why=f"it gave no valid answer: {error.problems}")
         shown = json_text(value)[:MAX_SHOWN]
         return result_of(accept(value), f"{rung.name} answered {shown}.", value, rung.update(value))
 

@@ -42,7 +42,7 @@ class _Collect(Node[Any]):
 
     into: str
     missing: str | None
-    is_shared: bool = False
+    is_shared: bool
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         results = finished(input)

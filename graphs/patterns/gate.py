@@ -65,7 +65,7 @@ class _Decide(Node[Any]):
         result = await self.check.answer(restored(input, self.check.state), config)
         if result.passed:
             way = PASSED
-        elif past.number < self.tries:
+        elif self.repair is not None and past.number < self.tries:
             way = REPAIR
         elif self.otherwise:
             way = OTHERWISE
@@ -86,7 +86,7 @@ class _Repair(Node[Any]):
     step: Step[Any, Any]
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
-        reason = (values_of(input).get(CHANNEL) or Repairs()).reason
+        reason = values_of(input)[CHANNEL].reason
         return self.step.update(await self.step.again(restored(input, self.step.state), reason, config))
 
 
@@ -177,7 +177,6 @@ def gated(
 ) -> Workflow[Any]:
     """Return a gate that does not stop at once, as a graph."""
     check_counts("gate", tries=tries)
-    tries = tries if repair is not None else 0
     parts = [part for part in (repair, otherwise) if part is not None]
     state = state_of([check, *parts], "gate")
     graph: Workflow[Any] = Workflow(state, name or f"gate_{check.name}")

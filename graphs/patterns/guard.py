@@ -31,7 +31,7 @@ V = TypeVar("V")
 
 RESULTS = "stepgraph_held"
 TRIPPED = "stepgraph_tripped"
-MAIN, GUARD = 0, 1
+MAIN, GUARD = range(2)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class _Settle(Node[Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         forget_race(input, config)
-        update, reason = _outcome(values_of(input).get(RESULTS) or ())
+        update, reason = _outcome(values_of(input)[RESULTS])
         if reason is not None and not self.otherwise:
             raise GuardTripped(f"Guard {self.guard!r} stopped {self.main!r}: {reason}", reason=reason)
         return spread({**update, TRIPPED: reason or ""})
@@ -221,6 +221,6 @@ def guard(
         graph.add_conditional_edges(settle, way, {"passed": END, "tripped": instead})
         graph.add_edge(instead, END)
     graph.cost = All(
-        (watch.cost, cost_of(main), *([OneOf((All(), cost_of(otherwise)))] if otherwise else []))
+        (watch.cost, cost_of(main), *([OneOf((All(), cost_of(otherwise)))] if otherwise is not None else []))
     )
     return graph

@@ -93,7 +93,7 @@ class _Gather(Node[Any]):
     missing: str | None
     levels: int
     sizes: PromptSizes
-    is_shared: bool = False
+    is_shared: bool
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         level: Level = values_of(input)[CHANNEL]
@@ -112,9 +112,10 @@ class _Gather(Node[Any]):
                 )
         else:
             items = _merged([result.item for result in results], level.kept)
-        if len(items) == 1:
+        first, *others = items
+        if not others:
             record_decision(config, "map_reduce", "done", reason=f"{level.number} levels of reduction")
-            return {**update, self.into: items[0], ITEMS: [], CHANNEL: Level()}
+            return {**update, self.into: first, ITEMS: [], CHANNEL: Level()}
         return {**update, **self._next(items, level.number + 1, config)}
 
     def _next(self, items: list[Any], number: int, config: RunnableConfig | None) -> dict[str, Any]:
@@ -136,9 +137,9 @@ class _Gather(Node[Any]):
             f"level {number}",
             reason=f"{len(items)} results in {len(groups)} groups: {', '.join(str(len(g)) for g in groups)}",
         )
-        kept = {place: group[0] for place, group in enumerate(groups) if len(group) == 1}
-        joined = [self._joined(group) for group in groups if len(group) > 1]
-        return {ITEMS: joined, CHANNEL: Level(number, kept)}
+        singles = {place: first for place, (first, *others) in enumerate(groups) if not others}
+        joined = [self._joined(group) for place, group in enumerate(groups) if place not in singles]
+        return {ITEMS: joined, CHANNEL: Level(number, singles)}
 
     def _groups(self, items: list[Any]) -> list[list[Any]]:
         """Return neighbours in groups, each as large as fits."""
@@ -151,15 +152,16 @@ class _Gather(Node[Any]):
         return groups
 
     def _joined(self, group: list[Any]) -> Any:
-        joined = self.join(list(group))
-        return check_items(getattr(self.join, "__name__", "join"), [joined], self.worker_state)[0]
+        name = getattr(self.join, "__name__", "join")
+        (joined,) = check_items(name, [self.join(list(group))], self.worker_state)
+        return joined
 
 
-def _merged(results: list[Any], kept: dict[int, Any]) -> list[Any]:
+def _merged(results: list[Any], singles: dict[int, Any]) -> list[Any]:
     """Return a level's outcome in the order of its groups: the group's result, or what it kept."""
     queue = iter(results)
-    places = range(len(results) + len(kept))
-    return [kept[place] if place in kept else next(queue) for place in places]
+    places = range(len(results) + len(singles))
+    return [singles[place] if place in singles else next(queue) for place in places]
 
 
 def map_reduce(

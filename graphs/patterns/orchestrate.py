@@ -128,7 +128,8 @@ class _Plan(Node[Any]):
         brief = self.brief
         if brief is None:
             return task
-        return check_items("orchestrate(brief=…)", [brief(state, task)], self.worker_state)[0]
+        (briefed,) = check_items("orchestrate(brief=…)", [brief(state, task)], self.worker_state)
+        return briefed
 
     async def _sound(self, state: Any, config: RunnableConfig | None) -> tuple[list[Any], list[str]]:
         """Return a sound plan, and what was wrong with those before it."""
@@ -292,14 +293,12 @@ def orchestrate(
 
     graph.add_conditional_edges(finish, is_over, {"more": anew, "done": END})
     send_items(graph, again, work, END)
-    later = _round(further, None, worker, synthesise, max_items, rules.tries, least=0)
+    later = _round(further, None, worker, synthesise, max_items, rules.tries)
     graph.cost = All((graph.cost, Times(later, 0, rounds - 1)))
     return graph
 
 
-def _round(
-    plan: Any, check: Any, worker: Any, synthesise: Any, max_items: int, tries: int, least: int = 1
-) -> Cost:
-    asked = All((cost_of(plan), *([check.cost] if check is not None else [])))
-    work = (Times(cost_of(worker), least, max_items), Times(cost_of(synthesise), least, 1))
-    return All((Times(asked, 1, tries if isinstance(plan, Step) else 1), *work))
+def _round(plan: Any, check: Any, worker: Any, synthesise: Any, max_items: int, tries: int) -> Cost:
+    attempt = All((cost_of(plan), *([check.cost] if check is not None else [])))
+    planning = Times(attempt, 1, tries) if isinstance(plan, Step) else attempt
+    return All((planning, Times(cost_of(worker), 1, max_items), cost_of(synthesise)))

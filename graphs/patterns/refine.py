@@ -21,8 +21,8 @@ from ...state.errors import DefinitionError
 from ...state.json_text import json_text
 from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
-from ..engine.branches import FATAL, branch
-from ..engine.deciding import answer_of, before_of, reader_of
+from ..engine.branches import branch
+from ..engine.deciding import Reader, answer_of, before_of, reader_of
 from ..engine.options import check_counts
 from ..engine.recovery import FAILURES, Kinds, Recovering, reason_of
 from ..engine.reset import Reset
@@ -53,7 +53,7 @@ class Rounds:
 allow(Rounds)
 
 
-class LoopState(TypedDict, total=False):
+class LoopState(TypedDict):
     """What the loop's edge reads."""
 
     stepgraph_rounds: Rounds
@@ -73,17 +73,15 @@ class _Judge(Node[Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         values = values_of(input)
-        past: Rounds = values.get(CHANNEL) or Rounds()
+        past: Rounds = values[CHANNEL]
         if past.failure:
             return self._stop(config, past, FAILED, past.failure)
         produced = {name: _copy(values[name]) for name in self.produced if name in values}
-        if past.number and produced and same(produced, past.produced):
+        if produced and same(produced, past.produced):
             return self._stop(config, past, "unchanged", "the new draft equals the one before it")
 
         try:
             value = await self.judge.answer(restored(input, self.judge.state), config)
-        except FATAL:
-            raise
         except self.caught as error:
             failed = _judge_failed(input, error, config)[CHANNEL]
             return self._stop(config, failed, FAILED, failed.failure)
@@ -126,9 +124,9 @@ class _Compare(Node[Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         values = values_of(input)
-        past: Rounds = values.get(CHANNEL) or Rounds()
+        past: Rounds = values[CHANNEL]
         produced = {name: values[name] for name in self.produced if name in values}
-        equal = past.number > 0 and bool(produced) and same(produced, past.produced)
+        equal = bool(produced) and same(produced, past.produced)
         return {CHANNEL: replace(past, unjudged=equal or bool(past.failure))}
 
 
@@ -139,7 +137,7 @@ def _judge_failed(state: Any, error: Exception, config: RunnableConfig | None) -
 
 def _failed(state: Any, error: Exception, config: RunnableConfig | None) -> Update:
     """Note why a round failed, or raise the error if there is no earlier round to keep."""
-    past: Rounds = values_of(state).get(CHANNEL) or Rounds()
+    past: Rounds = values_of(state)[CHANNEL]
     if not past.best_round:
         raise error
     return {CHANNEL: replace(past, failure=reason_of(error, config))}
@@ -153,12 +151,12 @@ def _copy(value: Any) -> Any:
         return value
 
 
-def _judged(graph: Workflow[Any], judge: Any) -> frozenset[str]:
+def _judged(graph: Workflow[Any], judge: Decider[Any, Any]) -> frozenset[str]:
     """Return the plain fields that a pattern which judges can write."""
-    if judge is None:
+    if not isinstance(judge, Reader):
         return frozenset()
-    wrote = written_by(judge)
-    return frozenset((wrote if wrote is not None else {answer_of(judge) or ""}) & graph.plain_fields())
+    wrote = written_by(judge.before)
+    return frozenset(({judge.field} if wrote is None else wrote) & graph.plain_fields())
 
 
 @overload
@@ -241,7 +239,7 @@ def refine(
     wrote = written_by(produce)
     candidates = graph.plain_fields() if wrote is None else wrote & graph.plain_fields()
     before = before_of(decider)
-    judged = _judged(graph, before)
+    judged = _judged(graph, decider)
     produced = frozenset(candidates - {decider.writes} - judged)
 
     begin = graph.add_part(Reset(CHANNEL, Rounds()), "begin")

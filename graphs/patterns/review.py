@@ -36,7 +36,7 @@ ANSWERED, OTHERWISE = "answered", "otherwise"
 Default = Literal["approve", "reject"]
 
 
-class ReviewState(TypedDict, total=False):
+class ReviewState(TypedDict):
     """The review's private channel: that nobody answered in time, in words; empty where somebody did."""
 
     stepgraph_review: str
@@ -144,7 +144,7 @@ def review(
         allow(state)
         escalation = Escalation.of(f"Review {name!r}", to, escalate_to, deadline)
         default = otherwise if otherwise in ("approve", "reject") else None
-        made: Review[StateT] = Review(
+        node: Review[StateT] = Review(
             function,
             field,
             state=state,
@@ -154,8 +154,8 @@ def review(
             escalation=escalation,
         )
         if otherwise is None or default is not None:
-            return made
-        return _with_otherwise(made, otherwise)
+            return node
+        return _with_otherwise(node, otherwise)
 
     return decorate
 
@@ -174,10 +174,10 @@ def _check_fields(name: str, state: StateType, field: str, reason: str | None) -
         raise DefinitionError(f"Review {name!r}: {state.__name__}.{reason} must be text to hold a reason.")
 
 
-def _with_otherwise(made: Review[Any], otherwise: Any) -> Workflow[Any]:
-    graph: Workflow[Any] = Workflow(state_of([made, otherwise], "review"), f"review_{made.name}")
-    asking = _Reviewed(made, name_of(otherwise))
-    start = graph.add_part(asking, made.name, writes=[made.writes, made.writes_also])
+def _with_otherwise(node: Review[Any], otherwise: Any) -> Workflow[Any]:
+    graph: Workflow[Any] = Workflow(state_of([node, otherwise], "review"), f"review_{node.name}")
+    asking = _Reviewed(node, name_of(otherwise))
+    start = graph.add_part(asking, node.name, writes=[node.writes, node.writes_also])
     private = extended(graph.state, CHANNEL, str)
     instead = add_instead(graph, otherwise, None, private, lambda values: str(values[CHANNEL]))
 

@@ -29,7 +29,7 @@ FALLBACK = "fallback"
 WHY = "stepgraph_why"
 
 
-class RouteState(TypedDict, total=False):
+class RouteState(TypedDict):
     """The route's private channels: the name of the branch that was chosen, and why."""
 
     stepgraph_branch: str
@@ -229,11 +229,14 @@ def _check_labels(decider: Any, branches: Mapping[Any, Any], *, has_fallback: bo
 
 
 def _labels_of(decider: Any) -> tuple[Any, ...] | None:
-    """Return the labels of an embedding classifier, or of a `Literal` return type; None if unknown."""
+    """Return the labels of an embedding classifier, or of `Literal` return types; None if unknown."""
     if hasattr(decider, "labels"):
         return tuple(decider.labels)
     answer = getattr(decider, "answer_type", None)
     if isinstance(answer, type) and issubclass(answer, Choice):
         answer = answer.model_fields["label"].annotation
-    literals = [option for option in (answer, *get_args(answer)) if get_origin(option) is Literal]
-    return get_args(literals[0]) if literals else None
+    options = (answer,) if get_origin(answer) is Literal else get_args(answer)
+    known = [option for option in options if option is not type(None)]
+    if not known or any(get_origin(option) is not Literal for option in known):
+        return None
+    return tuple(label for option in known for label in get_args(option))

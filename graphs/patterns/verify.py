@@ -101,11 +101,11 @@ def _steps_in(cost: Cost) -> list[Step[Any, Any]]:
 
 
 def _refuse_self(makers: list[Step[Any, Any]], checkers: list[Step[Any, Any]]) -> None:
-    made, checked = ({step.model_label for step in steps} for steps in (makers, checkers))
-    if made and made <= checked:
-        first = checkers[0]
+    models, checked = ({step.model_label for step in steps} for steps in (makers, checkers))
+    if models and models <= checked:
+        first = next(step for step in checkers if step.model_label in models)
         raise DefinitionError(
-            f"verify: {first.name!r} would ask the model that gave the answer ({', '.join(sorted(made))}), "
+            f"verify: {first.name!r} would ask the model that gave the answer ({', '.join(sorted(models))}), "
             f'which repeats its own mistakes. Give it a role of its own: {first.name}.on("judge").'
         )
 

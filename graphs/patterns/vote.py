@@ -62,7 +62,8 @@ class Tally:
 
 Ballots = Annotated[list[Ballot], Topic]
 
-allow(Ballot, Tally)
+allow(Ballot)
+allow(Tally)
 
 
 def is_decided(answers: Sequence[str | None], voters: int, needed: int) -> bool:

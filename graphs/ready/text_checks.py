@@ -39,8 +39,8 @@ def is_quoted(quote: str, text: str, words: int = 1) -> bool:
     Words such as "the" or "of" alone are no quote, nor are fewer words than `words`.
     """
     wanted = plain(quote).strip(" .,;:\"'")
-    said = re.findall(r"\w+", wanted)
-    if len(said) < words or set(said) <= ENGLISH:
+    quote_words = re.findall(r"\w+", wanted)
+    if len(quote_words) < words or set(quote_words) <= ENGLISH:
         return False
     return re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", plain(text)) is not None
 

@@ -19,14 +19,14 @@ from .usages import believable, count_in, read_cost, read_usage, value_at
 OPEN, CLOSE = "<think>", "</think>"
 
 
-def read_completion(answer: Mapping[str, Any], can: Capabilities, asked: str) -> Reply:
+def read_completion(answer: Mapping[str, Any], can: Capabilities, model: str) -> Reply:
     """Return the reply that a whole completion holds. Raises MalformedBody if it holds none."""
     choices = choices_in(answer)
     choice = next(filter(_is_first, choices), next(iter(choices), None))
     message = choice.get("message") if choice else None
     if choice is None or not isinstance(message, Mapping):
         raise MalformedBody("the answer has no choices")
-    return PartialCompletion(can, asked).take(answer).add(message, choice.get("finish_reason")).reply()
+    return PartialCompletion(can, model).take(answer).add(message, choice.get("finish_reason")).reply()
 
 
 def _is_first(choice: Mapping[str, Any]) -> bool:
@@ -60,8 +60,8 @@ class PartialCompletion:
     def _count(self, usage: Any) -> None:
         """Note counts, each of which is the whole so far: a later one stands for an earlier one."""
         if isinstance(usage, Mapping):
-            told = {name: value for name, value in usage.items() if value is not None}
-            self.usage = {**self.usage, **told} if self.usage else told
+            counts = {name: value for name, value in usage.items() if value is not None}
+            self.usage = {**self.usage, **counts} if self.usage else counts
 
     def chunk(self, part: Mapping[str, Any]) -> tuple[str, str]:
         """Add a streamed chunk; return the text and the reasoning that are new in it."""

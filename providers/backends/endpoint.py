@@ -66,16 +66,16 @@ class Endpoint(Backend):
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         names = WireNames.of(request)
-        asked = names.request(request)
+        renamed = names.request(request)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 try:
-                    reply = await self._asked(self._body(asked), context.sink)
+                    reply = await self._ask(self._body(renamed), context.sink)
                 except HTTPStatusError as error:
-                    if not self._strict.learn(error, asked):
+                    if not self._strict.learn(error, renamed):
                         raise
-                    reply = await self._asked(self._body(asked), context.sink)
+                    reply = await self._ask(self._body(renamed), context.sink)
         except Exception as error:
             raise self.explain(error) from None
         return replace(names.reply(reply), latency_s=time.perf_counter() - started)
@@ -93,7 +93,7 @@ class Endpoint(Backend):
         learnt = self._strict.learn(error, WireNames.of(request).request(request))
         return learnt or self._refused.learn(error, self.body(request))
 
-    async def _asked(self, body: dict[str, Any], sink: TokenSink | None) -> Reply:
+    async def _ask(self, body: dict[str, Any], sink: TokenSink | None) -> Reply:
         """Ask; again without a parameter that the model says it does not take."""
         listened = sink is not None and sink.listened
         if listened and self.can.stream_usage:

@@ -39,20 +39,20 @@ class BodyFitter:
         if part.get("type") == "error" and not part.get("error"):  # the Responses API's event
             raise HTTPStatusError(status_in(part), {"error": dict(part)}, {})
         check_fault(part, {})
-        made = {**part}
+        fit_part = {**part}
         for name in _HOLDERS:
             if isinstance(part.get(name), Mapping):
-                made[name] = self._part(part[name])
+                fit_part[name] = self._part(part[name])
         if isinstance(part.get("usage"), Mapping):
-            made["usage"] = _counts(part["usage"])
-        if part.get("type") == "message_start" and isinstance(made.get("message"), Mapping):
-            self._so_far = {**(made["message"].get("usage") or {})}
+            fit_part["usage"] = _counts(part["usage"])
+        if part.get("type") == "message_start" and isinstance(fit_part.get("message"), Mapping):
+            self._so_far = {**(fit_part["message"].get("usage") or {})}
         elif part.get("type") == "message_delta":
-            made["usage"] = self._since(made.get("usage") or {})
+            fit_part["usage"] = self._since(fit_part.get("usage") or {})
         for name in ("output", "content"):
             if isinstance(part.get(name), list):
-                made[name] = [_item(item) for item in part[name]]
-        return made
+                fit_part[name] = [_item(item) for item in part[name]]
+        return fit_part
 
     def _since(self, usage: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is new in counts: each is the whole so far, and the class adds them up."""
@@ -81,10 +81,10 @@ def _item(item: Any) -> Any:
     if not isinstance(item, Mapping):
         return item
     name = {"function_call": "arguments", "tool_use": "input"}.get(str(item.get("type")))
-    given = None if name is None else item.get(name)
-    if name is None or isinstance(given, Mapping):
+    raw = None if name is None else item.get(name)
+    if name is None or isinstance(raw, Mapping):
         return item
-    arguments, problem = read_arguments(given if isinstance(given, str) else json.dumps(given))
+    arguments, problem = read_arguments(raw if isinstance(raw, str) else json.dumps(raw))
     if problem is not None:
         return item
     return {**item, name: json.dumps(arguments) if name == "arguments" else arguments}

@@ -21,11 +21,11 @@ from .tool_calls import without_cut
 class HeardChunks:
     """The chunks of one answer, if there are any. `can` is None for a class that nobody knows."""
 
-    def __init__(self, asked: str, can: Capabilities | None, sink: TokenSink | None) -> None:
-        self._asked = asked
+    def __init__(self, model: str, can: Capabilities | None, sink: TokenSink | None) -> None:
+        self._model = model
         self._can = can
         self._sink = sink
-        self._draft = ChunkedMessage(asked, can or Capabilities())
+        self._draft = ChunkedMessage(model, can or Capabilities())
 
     async def take(self, chunk: Any) -> None:
         """Add a generation's chunk, None for one that cannot be read; tell the sink that there is one."""
@@ -45,9 +45,9 @@ class HeardChunks:
         metadata = {**message.response_metadata, **self._draft.metadata}
         can = self._can
         if can is None:
-            told = told_finish(metadata)
-            can = Capabilities(finish=() if told is None or is_known(told) else (told,))
-        reply = read_message(message, metadata, self._asked, can)
+            finish = told_finish(metadata)
+            can = Capabilities(finish=() if finish is None or is_known(finish) else (finish,))
+        reply = read_message(message, metadata, self._model, can)
         calls = without_cut(reply.finish_reason, self._draft.calls()) or reply.tool_calls
         checked_calls(reply.finish_reason, calls)
         return reply if calls is reply.tool_calls else replace(reply, tool_calls=calls)

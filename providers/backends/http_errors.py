@@ -54,10 +54,10 @@ def as_malformed(error: Exception) -> Exception:
     unreadable = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
     if not isinstance(error, unreadable) or status_of(error) is not None:
         return error
-    told = f"{error} {getattr(error, 'doc', '')}"
+    text = f"{error} {getattr(error, 'doc', '')}"
     # the clients of OpenAI and Anthropic hand on as a str what was not sent as JSON
-    page = "<html" in told.lower() or "<!doctype" in told.lower() or "'str' object" in told
-    return MalformedBody(f"{type(error).__name__}: {told}", lasting=page)
+    page = "<html" in text.lower() or "<!doctype" in text.lower() or "'str' object" in text
+    return MalformedBody(f"{type(error).__name__}: {text}", lasting=page)
 
 
 def explained(
@@ -157,10 +157,10 @@ def status_of(error: BaseException | None) -> HTTPStatusError | None:
     while error is not None:
         if isinstance(error, HTTPStatusError):
             return error
-        found = _of_openai(error) or _of_httpx(error) or _of_aws(error) or _of_google(error)
-        found = found or _of_langchain(error)
-        if found is not None:
-            return found
+        status = _of_openai(error) or _of_httpx(error) or _of_aws(error) or _of_google(error)
+        status = status or _of_langchain(error)
+        if status is not None:
+            return status
         error = error.__cause__
     return None
 
@@ -205,12 +205,12 @@ def _of_aws(error: BaseException) -> HTTPStatusError | None:
     response = getattr(error, "response", None)
     if not isinstance(response, Mapping) or not isinstance(response.get("Error"), Mapping):
         return None
-    told, around = response["Error"], response.get("ResponseMetadata") or {}
-    status, code = around.get("HTTPStatusCode"), str(told.get("Code", ""))
+    fault, around = response["Error"], response.get("ResponseMetadata") or {}
+    status, code = around.get("HTTPStatusCode"), str(fault.get("Code", ""))
     if type(status) is not int or status < 300:
         status = _OF_AWS.get(code[:1].upper() + code[1:], 502)
     headers = around.get("HTTPHeaders")
-    body = {"error": {"message": told.get("Message") or str(error), "code": code}}
+    body = {"error": {"message": fault.get("Message") or str(error), "code": code}}
     return HTTPStatusError(status, body, headers if isinstance(headers, Mapping) else {})
 
 
@@ -267,13 +267,13 @@ def _by_status(
     key_env: str | None,
 ) -> ModelError:
     answer = f"{status}: {scrubbed(_detail(body), secrets)}"
-    said = said_in(body)
+    text = said_in(body)
 
     def error(kind: type[E], problem: str, **fields: Any) -> E:
         return kind(f"{model}{at}{problem}", model=model, status=status, **fields)
 
     # Gemini words a minute's limit as a quota, and says when to ask again
-    spent = status in (400, 403, 429) and NO_MONEY.search(said) and _DELAY.search(said) is None
+    spent = status in (400, 403, 429) and NO_MONEY.search(text) and _DELAY.search(text) is None
     if status == 402 or spent:
         return _lasting(
             error(
@@ -282,17 +282,17 @@ def _by_status(
                 "after this one.",
             )
         )
-    if (status in (401, 403) and not FILTERED.search(said)) or (status == 400 and BAD_KEY.search(said)):
+    if (status in (401, 403) and not FILTERED.search(text)) or (status == 400 and BAD_KEY.search(text)):
         where = f"the variable {key_env}" if key_env else "the key"
         return error(AuthenticationFailed, f" rejects the key (HTTP {answer}). Check {where}.")
-    if status == 404 or (status == 400 and NO_MODEL.search(said)):
+    if status == 404 or (status == 400 and NO_MODEL.search(text)):
         return error(
             ModelNotFound,
             f" is not there (HTTP {answer}). Check the model's name and the address; most servers list their "
             "models under /models.",
         )
     too_long = TOO_LONG_EVER if status == 429 else TOO_LONG
-    if status == 413 or (status in (400, 422, 429, 500) and too_long.search(said)):
+    if status == 413 or (status in (400, 422, 429, 500) and too_long.search(text)):
         return error(
             ContextTooLong,
             f" cannot take so much text (HTTP {answer}). Ask with less, or use a model with a longer "
@@ -304,15 +304,15 @@ def _by_status(
             ModelUnavailable,
             f" could not serve the call (HTTP {answer}). Try again later, or bind another model after this "
             "one.",
-            retry_after=_retry_after(headers, said),
+            retry_after=_retry_after(headers, text),
         )
-    if GARBLED.search(said):
+    if GARBLED.search(text):
         return error(
             MalformedResponse,
             f": the server could not use what the model gave (HTTP {answer}). If it goes on, simplify the "
             "tools or the type.",
         )
-    if FILTERED.search(said):
+    if FILTERED.search(text):
         return error(
             ModelFiltered,
             f": the provider's content filter stopped the request (HTTP {answer}). Change the prompt, or "

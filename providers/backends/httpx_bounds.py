@@ -35,12 +35,12 @@ async def bound(response: Any) -> None:
     response.stream = kinds["counted"](response.stream)
     if response.status_code >= 300:
         return
-    told = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if response.request.url.path.endswith("/chat/completions"):
         if _asks_for_chunks(response.request):
-            response.stream = kinds["events"](response.stream, told == _EVENTS)
-    elif told == _EVENTS or told.endswith("json"):
-        response.stream = kinds["fit"](response.stream, told == _EVENTS)
+            response.stream = kinds["events"](response.stream, content_type == _EVENTS)
+    elif content_type == _EVENTS or content_type.endswith("json"):
+        response.stream = kinds["fit"](response.stream, content_type == _EVENTS)
 
 
 def _asks_for_chunks(request: Any) -> bool:
@@ -80,8 +80,8 @@ async def _fit(parts: AsyncIterator[bytes], are_events: bool) -> AsyncGenerator[
         return
     async with aclosing(lines_of(parts)) as lines:
         async for line in lines:
-            told = line.startswith(b"data:") and any(word in line for word in _TOLD)
-            yield b"data: " + fitter.fit(line[5:]) + b"\n" if told else line + b"\n"
+            is_data = line.startswith(b"data:") and any(word in line for word in _TOLD)
+            yield b"data: " + fitter.fit(line[5:]) + b"\n" if is_data else line + b"\n"
     yield b"\n"
 
 

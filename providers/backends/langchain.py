@@ -164,13 +164,13 @@ class ChatModel(Backend):
         config = merge_configs(self._config, context.config) if self._config else context.config
         turn = Turn()
         while True:
-            heard = HeardChunks(self.name, self._can, context.sink)
-            handler = chunk_handler(heard.take, streams=context.sink is not None)
-            told = merge_configs(config, {"callbacks": [handler]})
+            chunks = HeardChunks(self.name, self._can, context.sink)
+            handler = chunk_handler(chunks.take, streams=context.sink is not None)
+            merged = merge_configs(config, {"callbacks": [handler]})
             fit = turn.arguments(arguments, getattr(self._chat, "container", None))
-            message = await self._chat.ainvoke(turn.messages(messages), told, **fit)
+            message = await self._chat.ainvoke(turn.messages(messages), merged, **fit)
             try:
-                return turn.whole(heard.reply(message))
+                return turn.whole(chunks.reply(message))
             except Paused as pause:
                 if (cut := turn.add(pause)) is not None:
                     return cut

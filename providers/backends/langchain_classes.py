@@ -106,46 +106,46 @@ class ChatMaker:
 
     def _problem(self, error: Exception) -> str:
         if isinstance(error, ValidationError):
-            told = "; ".join(
+            message = "; ".join(
                 f"{'.'.join(map(str, item['loc']))}: {item['msg']}".removeprefix(": ")
                 for item in error.errors(include_url=False, include_input=False)
             )
         else:
-            told = str(error)
+            message = str(error)
         for secret in self.secrets:
-            told = told.replace(secret, "***")
-        return told
+            message = message.replace(secret, "***")
+        return message
 
     def _arguments(self, names: set[str], completions: bool) -> dict[str, Any]:
         settings, known = self.settings, self.known
         params = self._params(names)
-        given: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         if self._key is not None:
             name = next(
                 (n for n in (*_KEYS, *(n for n in names if n.endswith("_api_key"))) if n in names), None
             )
-            given |= {} if name is None else {name: SecretStr(self._key)}
+            arguments |= {} if name is None else {name: SecretStr(self._key)}
         if "max_retries" in names:  # RetryLayer tries again, and every attempt is on record
-            given["max_retries"] = 0
+            arguments["max_retries"] = 0
         timeout = next((name for name in _TIMEOUTS if name in names), None)
-        given |= {} if timeout is None else {timeout: settings.timeout_s}
+        arguments |= {} if timeout is None else {timeout: settings.timeout_s}
         if settings.headers:
-            given[self._named(names, _HEADERS, "headers")], secret = sent_headers(
+            arguments[self._named(names, _HEADERS, "headers")], secret = sent_headers(
                 settings.headers, settings.model
             )
             self.secrets.extend(secret)
         if settings.organization:
-            given[self._named(names, ("organization",), "organization")] = settings.organization
+            arguments[self._named(names, ("organization",), "organization")] = settings.organization
         if settings.address and (settings.base_url or known.endpoint):
-            given |= self._endpoint(names)
+            arguments |= self._endpoint(names)
         for name in settings.dials():
             if name != "stop" and name not in names and name not in known.dials:
                 raise SettingsError(f"{settings.model}: {known.name} takes no {name}. Leave it out.")
         if "stream_usage" in names:
-            given["stream_usage"] = True
+            arguments["stream_usage"] = True
         if known.package == "langchain_openai":
-            given |= self._openais(params, completions)
-        return given | params
+            arguments |= self._openais(params, completions)
+        return arguments | params
 
     def _params(self, names: set[str]) -> dict[str, Any]:
         for name in self.settings.params:
@@ -197,18 +197,20 @@ class ChatMaker:
 
     def _openais(self, params: Mapping[str, Any], completions: bool) -> dict[str, Any]:
         """Return what OpenAI's classes are given beside: no probing of sockets, no state kept at OpenAI."""
-        given: dict[str, Any] = {"http_socket_options": ()}
-        asked = params.get("use_responses_api", True if params.keys() & _OF_RESPONSES else None)
-        if asked is None:
-            asked = not completions and self._fits_responses()
-        given["use_responses_api"] = asked
-        if asked:  # the reasoning goes back encrypted, so that nothing hangs on what a server remembers
-            given |= {"output_version": "responses/v1"}
+        arguments: dict[str, Any] = {"http_socket_options": ()}
+        use_responses = params.get("use_responses_api", True if params.keys() & _OF_RESPONSES else None)
+        if use_responses is None:
+            use_responses = not completions and self._fits_responses()
+        arguments["use_responses_api"] = use_responses
+        if (
+            use_responses
+        ):  # the reasoning goes back encrypted, so that nothing hangs on what a server remembers
+            arguments |= {"output_version": "responses/v1"}
             if not params.get("use_previous_response_id"):
-                given |= {"store": False, "include": ["reasoning.encrypted_content"]}
+                arguments |= {"store": False, "include": ["reasoning.encrypted_content"]}
         if not self._key and not params:
-            given["api_key"] = SecretStr("none")
-        return given
+            arguments["api_key"] = SecretStr("none")
+        return arguments
 
     def _fits_responses(self) -> bool:
         """Tell whether the Responses API is the better one: OpenAI's own, for a model that reasons.
@@ -252,20 +254,20 @@ def _reading_nothing(kind: Any) -> Any:
     """
 
     def create(_: Any, response: Any, *__: Any) -> ChatResult:
-        told = response.model_dump(warnings=False) if isinstance(response, BaseModel) else response
-        generation = ChatGeneration(message=AIMessage(""), generation_info={COMPLETION: told})
+        completion = response.model_dump(warnings=False) if isinstance(response, BaseModel) else response
+        generation = ChatGeneration(message=AIMessage(""), generation_info={COMPLETION: completion})
         return ChatResult(generations=[generation])
 
     def convert(_: Any, chunk: Any, *__: Any) -> ChatGenerationChunk:
         return ChatGenerationChunk(message=AIMessageChunk(content=""), generation_info={COMPLETION: chunk})
 
-    def payload(self: Any, given: Any, **options: Any) -> dict[str, Any]:
-        made: dict[str, Any] = kind._get_request_payload(self, given, **options)  # noqa: SLF001
-        for message, sent in zip(given, made.get("messages") or (), strict=False):
+    def payload(self: Any, messages: Any, **options: Any) -> dict[str, Any]:
+        body: dict[str, Any] = kind._get_request_payload(self, messages, **options)  # noqa: SLF001
+        for message, sent in zip(messages, body.get("messages") or (), strict=False):
             held = message.additional_kwargs.get(OWN_FIELDS)
             if held is not None:
                 sent |= held
-        return made
+        return body
 
     own = {
         "_get_request_payload": payload,
@@ -294,11 +296,11 @@ async def in_this_loop(maker: ChatMaker, *, completions: bool = False) -> BaseCh
         return maker.make(completions=completions, http_async_client=await _clients["openai"].get())
     chat = maker.make()
     if package == "langchain_anthropic":
-        made: Any = chat
+        instance: Any = chat
         client = await _clients["anthropic"].get()
         kind = importlib.import_module("anthropic").AsyncAnthropic
         # which is where its cached property looks first
-        made.__dict__["_async_client"] = kind(**made._client_params, http_client=client)  # noqa: SLF001
+        instance.__dict__["_async_client"] = kind(**instance._client_params, http_client=client)  # noqa: SLF001
     return chat
 
 

@@ -80,8 +80,8 @@ class LangChainEndpoint(Backend):
 
     @property
     def _takes_tools(self) -> bool:
-        told = self._profile.get("tool_calling", True)
-        return bool(told) and type(self._sample).bind_tools is not BaseChatModel.bind_tools
+        flag = self._profile.get("tool_calling", True)
+        return bool(flag) and type(self._sample).bind_tools is not BaseChatModel.bind_tools
 
     @property
     def _limit(self) -> int | None:
@@ -110,7 +110,7 @@ class LangChainEndpoint(Backend):
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                reply = await self._asked(chat, names.request(request), context.sink)
+                reply = await self._ask(chat, names.request(request), context.sink)
         except Exception as error:
             failed = self._explain(error)
         else:
@@ -119,7 +119,7 @@ class LangChainEndpoint(Backend):
             return replace(names.reply(reply), latency_s=time.perf_counter() - started)
         raise failed  # out here: the client's own error, as its context, holds the request with the key
 
-    async def _asked(self, chat: BaseChatModel, request: Request, sink: TokenSink | None) -> Reply:
+    async def _ask(self, chat: BaseChatModel, request: Request, sink: TokenSink | None) -> Reply:
         """Ask; again without the strict form, or a parameter, that the model says it does not take."""
         try:
             return await self._asked_so(chat, request, sink)
@@ -159,8 +159,8 @@ class LangChainEndpoint(Backend):
         if COMPLETION in (generation.generation_info or {}):
             return read_completion(checked_completion(generation.generation_info), self.can, self.name)
         message: Any = generation.message
-        told = (result.llm_output or {}, generation.generation_info or {}, message.response_metadata)
-        metadata = {name: value for part in told for name, value in part.items() if value is not None}
+        sources = (result.llm_output or {}, generation.generation_info or {}, message.response_metadata)
+        metadata = {name: value for part in sources for name, value in part.items() if value is not None}
         reply = read_message(message, metadata, self.name, self.can)
         checked_calls(reply.finish_reason, reply.tool_calls)
         return reply
@@ -227,9 +227,9 @@ class LangChainEndpoint(Backend):
             if _uses_responses(chat):
                 return {"text": {"format": {"type": form["type"], **form.get("json_schema", {})}}}
             return {"extra_body": {"response_format": form}}
-        told = self._settings.overrides
+        overrides = self._settings.overrides
         known = chat.profile or {}
-        wanted = told is not None and told.structured == "json_schema"
+        wanted = overrides is not None and overrides.structured == "json_schema"
         if not wanted and not known.get("structured_output"):
             return None
         package = self._maker.known.package
@@ -247,10 +247,10 @@ class LangChainEndpoint(Backend):
         if limit is not None:
             options |= self._limited(limit)
         fields = type(chat).model_fields
-        taken = {*fields, *(field.alias for field in fields.values()), *known.dials, "stop"}
-        taken -= NOT_OF_RESPONSES if self._is_openais and _uses_responses(chat) else set()
+        names = {*fields, *(field.alias for field in fields.values()), *known.dials, "stop"}
+        names -= NOT_OF_RESPONSES if self._is_openais and _uses_responses(chat) else set()
         for name, value in {**self._dials, **(request.dials or {})}.items():
-            if name not in taken:
+            if name not in names:
                 warnings.warn(
                     f"{known.name} takes no {name}: {self.name} is asked without. Leave it out of the "
                     "question, or bind another model.",

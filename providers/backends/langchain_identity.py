@@ -33,7 +33,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _PROCESS = secrets.token_hex(8)
-_told: set[str] = set()
+_warned: set[str] = set()
 _log = logging.getLogger("stepgraph")
 
 
@@ -51,7 +51,7 @@ def identity_of(chat: BaseChatModel, arguments: Mapping[str, Any] | None = None)
 def _fields(model: BaseModel, where: str) -> dict[str, Any]:
     """Return the settings that differ from their defaults; the class itself is one of them."""
     kind = type(model)
-    found: dict[str, Any] = {"": f"{kind.__module__}.{kind.__qualname__}"}
+    fields: dict[str, Any] = {"": f"{kind.__module__}.{kind.__qualname__}"}
     extra = model.__pydantic_extra__ or {}
     values = {**{name: getattr(model, name, None) for name in kind.model_fields}, **extra}
     for name, value in values.items():
@@ -60,8 +60,8 @@ def _fields(model: BaseModel, where: str) -> dict[str, Any]:
             continue
         if value is None or (known is not None and known.default_factory is None and value is known.default):
             continue
-        found[name] = _plain(value, f"{where}.{name}")
-    return found
+        fields[name] = _plain(value, f"{where}.{name}")
+    return fields
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -90,8 +90,8 @@ def _plain(value: Any, where: str) -> Any:
 
 def _unknown(value: Any, where: str) -> str:
     """Return what equals nothing in another process, and say so once."""
-    if where not in _told:
-        _told.add(where)
+    if where not in _warned:
+        _warned.add(where)
         _log.warning(
             "%s is a %s, which cannot be compared between processes: answers that were cached or committed "
             "under it are used by this process only.",

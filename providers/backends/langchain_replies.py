@@ -34,7 +34,7 @@ _FINISH: Final = ("finish_reason", "stop_reason", "stopReason", "done_reason")
 _KEPT_KWARGS: Final = ("reasoning", "reasoning_content", "__gemini_function_call_thought_signatures__")
 
 
-def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, can: Capabilities) -> Reply:
+def read_message(message: AIMessage, metadata: Mapping[str, Any], model: str, can: Capabilities) -> Reply:
     """Return the reply that a message holds. Raises MalformedBody or HTTPStatusError if it is not whole,
     and Paused with the reply where it is a turn that goes on.
     """
@@ -48,7 +48,7 @@ def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, ca
     reply = Reply(
         text=text or refusal,
         tool_calls=without_cut(finish, tool_calls_of(message), parsed=True),
-        model=str(metadata.get("model_name") or metadata.get("model") or asked),
+        model=str(metadata.get("model_name") or metadata.get("model") or model),
         usage=usage,
         reasoning=reasoning_in(message) or thought or None,
         finish_reason="refusal" if refusal and not text else finish,
@@ -65,18 +65,22 @@ def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, ca
 
 def media_in(message: AIMessage) -> tuple[Block, ...]:
     """Return the images, sounds and files of a message, as standard blocks."""
-    told = message.additional_kwargs
+    extra = message.additional_kwargs
     draft = AudioDraft()
-    said = draft.add(told.get("audio"))
-    parts = message.content_blocks if isinstance(message.content, list) or "tool_outputs" in told else ()
-    return kept_blocks([*blocks_in([*parts]), *draft.blocks()]) if parts or said or "audio" in told else ()
+    transcript = draft.add(extra.get("audio"))
+    parts = message.content_blocks if isinstance(message.content, list) or "tool_outputs" in extra else ()
+    return (
+        kept_blocks([*blocks_in([*parts]), *draft.blocks()])
+        if parts or transcript or "audio" in extra
+        else ()
+    )
 
 
 class ChunkedCompletion:
     """A chat completion that OpenAI's class hands on chunk by chunk."""
 
-    def __init__(self, asked: str, can: Capabilities) -> None:
-        self._draft = PartialCompletion(can, asked)
+    def __init__(self, model: str, can: Capabilities) -> None:
+        self._draft = PartialCompletion(can, model)
         self._chunks = 0
 
     @property
@@ -119,8 +123,8 @@ def checked_completion(info: Mapping[str, Any] | None) -> Mapping[str, Any]:
 class ChunkedMessage:
     """A message that is still coming in."""
 
-    def __init__(self, asked: str, can: Capabilities) -> None:
-        self._asked = asked
+    def __init__(self, model: str, can: Capabilities) -> None:
+        self._model = model
         self._can = can
         self.metadata: dict[str, Any] = {}
         self._chunks: list[AIMessageChunk] = []
@@ -133,8 +137,8 @@ class ChunkedMessage:
     def add(self, chunk: Any) -> tuple[str, str]:
         """Add a generation's chunk; return the text and the reasoning that are new in it."""
         message = chunk.message
-        told = {**(chunk.generation_info or {}), **message.response_metadata}
-        self.metadata |= {name: value for name, value in told.items() if value}
+        info = {**(chunk.generation_info or {}), **message.response_metadata}
+        self.metadata |= {name: value for name, value in info.items() if value}
         if not isinstance(message, AIMessageChunk):
             raise MalformedBody(f"a message of type {type(message).__name__}")
         for place, call in enumerate(message.tool_call_chunks):
@@ -154,7 +158,7 @@ class ChunkedMessage:
             raise MalformedBody("the stream has no chunks")
         first, *rest = self._chunks
         message = add_ai_message_chunks(first, *rest) if rest else first
-        reply = read_message(message, self.metadata, self._asked, self._can)
+        reply = read_message(message, self.metadata, self._model, self._can)
         calls = self.calls()
         checked_calls(reply.finish_reason, calls)
         return replace(reply, tool_calls=without_cut(reply.finish_reason, calls))
@@ -179,9 +183,9 @@ def tool_calls_of(message: AIMessage) -> tuple[ToolCall, ...]:
 
 def reasoning_in(message: AIMessage) -> str:
     """Return the reasoning that a message or chunk shows."""
-    told = message.additional_kwargs.get("reasoning_content")
-    if isinstance(told, str) and told:
-        return told
+    text = message.additional_kwargs.get("reasoning_content")
+    if isinstance(text, str) and text:
+        return text
     if not isinstance(message.content, list) and "reasoning" not in message.additional_kwargs:
         return ""
     thoughts = (part.get("reasoning") for part in message.content_blocks if part["type"] == "reasoning")
@@ -190,10 +194,10 @@ def reasoning_in(message: AIMessage) -> str:
 
 def _refusal(message: AIMessage) -> str:
     """Return what the model says instead of an answer, where the provider tells it apart."""
-    told = message.additional_kwargs.get("refusal")
+    text = message.additional_kwargs.get("refusal")
     parts = message.content if isinstance(message.content, list) else []
-    said = [p.get("refusal") for p in parts if isinstance(p, Mapping) and p.get("type") == "refusal"]
-    return told if isinstance(told, str) else "".join(part for part in said if isinstance(part, str))
+    refusals = [p.get("refusal") for p in parts if isinstance(p, Mapping) and p.get("type") == "refusal"]
+    return text if isinstance(text, str) else "".join(part for part in refusals if isinstance(part, str))
 
 
 def usage_of(message: AIMessage, metadata: Mapping[str, Any]) -> Usage:
@@ -207,9 +211,9 @@ def usage_of(message: AIMessage, metadata: Mapping[str, Any]) -> Usage:
     prompt, answered = count_in(usage, "input_tokens"), count_in(usage, "output_tokens")
     if not prompt and not answered:
         prompt = answered = None
-    given, said = usage.get("input_token_details", {}), usage.get("output_token_details", {})
-    cached, written = _detail(given, "cache_read"), _detail(given, "cache_creation", "input_tokens")
-    reasoning = _detail(said, "reasoning")
+    inputs, outputs = usage.get("input_token_details", {}), usage.get("output_token_details", {})
+    cached, written = _detail(inputs, "cache_read"), _detail(inputs, "cache_creation", "input_tokens")
+    reasoning = _detail(outputs, "reasoning")
     return Usage(
         input=prompt,
         output=answered,
@@ -289,5 +293,5 @@ def _has_marks(part: Mapping[str, Any]) -> bool:
 
 
 def _origin(message: AIMessage) -> dict[str, Any]:
-    told = message.response_metadata
-    return {name: told[name] for name in ("model_provider", "output_version", "id") if name in told}
+    metadata = message.response_metadata
+    return {name: metadata[name] for name in ("model_provider", "output_version", "id") if name in metadata}

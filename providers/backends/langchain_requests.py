@@ -25,10 +25,10 @@ def to_langchain(messages: Sequence[Message], package: str, echo: Collection[str
     `echo` are fields that the endpoint itself wants back, see message_state.py.
     """
     if package == "langchain_openai":
-        given: Sequence[Message] = with_media_beside(messages)
+        prepared: Sequence[Message] = with_media_beside(messages)
     else:
-        given = [_without_blank(message) for message in _system_first(messages)]
-    return [_converted(_encodable(message), package, echo) for message in given]
+        prepared = [_without_blank(message) for message in _system_first(messages)]
+    return [_converted(_encodable(message), package, echo) for message in prepared]
 
 
 def _system_first(messages: Sequence[Message]) -> Sequence[Message]:
@@ -46,8 +46,8 @@ def _without_blank(message: Message) -> Message:
         return message
     held = message.get(LANGCHAIN)
     if isinstance(held, Mapping) and isinstance(held.get("content"), list):
-        kept = [part for part in held["content"] if not _is_blank(part)]
-        message = {**message, LANGCHAIN: {**held, "content": kept}}
+        parts = [part for part in held["content"] if not _is_blank(part)]
+        message = {**message, LANGCHAIN: {**held, "content": parts}}
     content = message.get("content")
     return {**message, "content": None} if isinstance(content, str) and not content.strip() else message
 
@@ -100,9 +100,9 @@ def _converted(message: Message, package: str, echo: Collection[str]) -> BaseMes
 
 def _own_fields(message: Message, echo: Collection[str]) -> dict[str, Any]:
     """Return the fields of a message, and of its calls, that the endpoint wants back."""
-    kept = with_state(message, echo)
-    fields = {name: kept[name] for name in echo if name in kept}
-    calls = kept.get("tool_calls") or ()
+    own = with_state(message, echo)
+    fields = {name: own[name] for name in echo if name in own}
+    calls = own.get("tool_calls") or ()
     if any(call.keys() & set(echo) for call in calls):
         fields["tool_calls"] = calls
     return {OWN_FIELDS: fields} if fields else {}
@@ -118,17 +118,17 @@ def _with_blocks(message: dict[str, Any], package: str) -> dict[str, Any]:
 
 def _is_same(held: Mapping[str, Any], message: Message) -> bool:
     """Tell whether the message still says what was said: one that was cut or written anew is another."""
-    said = split_thought(str(AIMessage(held.get("content") or "").text))[0]
-    return said.strip() == text_in(message.get("content")).strip()
+    text = split_thought(str(AIMessage(held.get("content") or "").text))[0]
+    return text.strip() == text_in(message.get("content")).strip()
 
 
 def structured_arguments(chat: BaseChatModel, schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what makes the class ask for a schema natively; None if it cannot."""
     try:
-        asked: Any = chat.with_structured_output(dict(schema), method="json_schema")
+        structured: Any = chat.with_structured_output(dict(schema), method="json_schema")
     except Exception:  # each class has its own words for a method or a schema that it does not take
         return None
-    bound = asked.first if isinstance(asked, RunnableSequence) else asked
+    bound = structured.first if isinstance(structured, RunnableSequence) else structured
     if not isinstance(bound, RunnableBinding) or "tools" in bound.kwargs:
         return None
     return {name: value for name, value in bound.kwargs.items() if name != "ls_structured_output_format"}

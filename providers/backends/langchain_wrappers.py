@@ -58,8 +58,8 @@ def _unwrapped(
         yield from _unwrapped(model.bound, {**model.kwargs, **arguments}, merged, where)
     elif isinstance(model, DynamicRunnable):
         merged = merge_configs(model.config, config)
-        given = fields_in(merged)
-        missing = [spec.id for spec in model.config_specs if spec.id not in given]
+        known = fields_in(merged)
+        missing = [spec.id for spec in model.config_specs if spec.id not in known]
         if missing:
             fields = ", ".join(f"{name!r}: …" for name in missing)
             _refuse(

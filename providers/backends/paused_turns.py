@@ -58,8 +58,8 @@ class Turn:
         """Return the arguments of the next request; `usual` is the container that the class itself names."""
         if self._container is None:
             return {**arguments}
-        given = arguments.get("container") or usual
-        inner = {**given, "id": self._container} if isinstance(given, Mapping) else self._container
+        container = arguments.get("container") or usual
+        inner = {**container, "id": self._container} if isinstance(container, Mapping) else self._container
         return {**arguments, "container": inner}
 
     def whole(self, last: Reply) -> Reply:

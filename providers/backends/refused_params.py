@@ -88,13 +88,13 @@ class RefusedParams:
 def _named(answer: Any, body: Mapping[str, Any]) -> str | None:
     """Return the parameter that an error body refuses, if the request can do without it."""
     fault = answer.get("error", answer) if isinstance(answer, Mapping) else answer
-    told = str(fault.get("message") or json.dumps(fault)) if isinstance(fault, Mapping) else str(fault)
-    if not _REFUSING.search(told):
+    message = str(fault.get("message") or json.dumps(fault)) if isinstance(fault, Mapping) else str(fault)
+    if not _REFUSING.search(message):
         return None
     param = str(fault.get("param") or "") if isinstance(fault, Mapping) else ""
-    if all(re.search(rf"\b{name}\b", told) for name in LIMITS) and any(name in body for name in LIMITS):
+    if all(re.search(rf"\b{name}\b", message) for name in LIMITS) and any(name in body for name in LIMITS):
         # One is named as the cure of the other: unless both are refused at once, the one sent is wrong.
         return param if param in LIMITS and param in body else next(n for n in LIMITS[::-1] if n in body)
     names = [*DISPENSABLE, *LIMITS]
-    named = [name for name in names if name in body and (name == param or re.search(rf"\b{name}\b", told))]
+    named = [name for name in names if name in body and (name == param or re.search(rf"\b{name}\b", message))]
     return param if param in named else next(iter(named), None)

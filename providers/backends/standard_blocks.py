@@ -25,11 +25,11 @@ def standard_block(part: Any) -> Any:
     """
     if not isinstance(part, Mapping):
         return part
-    made = _block(part)
-    if made is None:
+    block = _block(part)
+    if block is None:
         return part
-    kept = {name: value for name, value in part.items() if name not in (part["type"], "type")}
-    return {**made, **kept}
+    rest = {name: value for name, value in part.items() if name not in (part["type"], "type")}
+    return {**block, **rest}
 
 
 def _block(part: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -60,16 +60,16 @@ def _block(part: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _located(address: str) -> dict[str, Any]:
-    found = _ADDRESS.fullmatch(address)
-    return {"base64": found[2], "mime_type": found[1]} if found else {"url": address}
+    match = _ADDRESS.fullmatch(address)
+    return {"base64": match[2], "mime_type": match[1]} if match else {"url": address}
 
 
 def blocks_in(parts: Any) -> list[Block]:
     """Return the images and files among the parts of an answer, as standard blocks."""
     if not isinstance(parts, list):
         return []
-    found = map(standard_block, parts)
-    return [block for block in found if isinstance(block, Mapping) and is_medium(block)]
+    blocks = map(standard_block, parts)
+    return [block for block in blocks if isinstance(block, Mapping) and is_medium(block)]
 
 
 def is_medium(block: Mapping[str, Any]) -> bool:
@@ -100,8 +100,8 @@ class AudioDraft:
             if isinstance(piece, str):
                 with suppress(binascii.Error, ValueError):  # what was said stays
                     self._data.append(base64.b64decode(piece))
-        said = audio.get("transcript")
-        return said if isinstance(said, str) else ""
+        transcript = audio.get("transcript")
+        return transcript if isinstance(transcript, str) else ""
 
     def blocks(self) -> list[Block]:
         data = b"".join(self._data)

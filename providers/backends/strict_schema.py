@@ -57,12 +57,12 @@ def strict_schema(schema: Mapping[str, Any], *, recursive: bool = True) -> dict[
         text = json.dumps(schema)
     except (TypeError, ValueError):
         return None
-    made = _made(text, recursive)
-    return None if made is None else json.loads(made)
+    strict = _strict_text(text, recursive)
+    return None if strict is None else json.loads(strict)
 
 
 @lru_cache(maxsize=512)
-def _made(text: str, recursive: bool) -> str | None:
+def _strict_text(text: str, recursive: bool) -> str | None:
     root: dict[str, Any] = json.loads(text)
     try:
         maker = _Maker(root.get("$defs", {}), recursive)
@@ -70,14 +70,14 @@ def _made(text: str, recursive: bool) -> str | None:
             root = {**maker.definition(root["$ref"]), "$defs": root.get("$defs", {})}
         if root.get("type") != "object":
             return None
-        made = maker.fit({name: value for name, value in root.items() if name != "$defs"}, 1)
+        strict = maker.fit({name: value for name, value in root.items() if name != "$defs"}, 1)
         if root.get("$defs"):
-            made["$defs"] = {name: maker.fit(part, 1) for name, part in root["$defs"].items()}
+            strict["$defs"] = {name: maker.fit(part, 1) for name, part in root["$defs"].items()}
     except _NotStrict:
         return None
     if maker.properties > MAX_PROPERTIES or maker.values > MAX_VALUES:
         return None
-    return json.dumps(made)
+    return json.dumps(strict)
 
 
 class _Maker:
@@ -90,20 +90,20 @@ class _Maker:
             raise _NotStrict
 
     def definition(self, reference: str) -> Mapping[str, Any]:
-        found = self._definitions.get(reference.removeprefix("#/$defs/"))
-        if not isinstance(found, Mapping):
+        definition = self._definitions.get(reference.removeprefix("#/$defs/"))
+        if not isinstance(definition, Mapping):
             raise _NotStrict
-        return found
+        return definition
 
     def _reached(self, name: str) -> set[str]:
         """Return the definitions that one refers to, by way of others as well."""
         reached: set[str] = set()
         waiting = _references(self._definitions.get(name))
         while waiting:
-            found = waiting.pop()
-            if found not in reached:
-                reached.add(found)
-                waiting |= _references(self._definitions.get(found))
+            current = waiting.pop()
+            if current not in reached:
+                reached.add(current)
+                waiting |= _references(self._definitions.get(current))
         return reached
 
     def fit(self, schema: Any, depth: int) -> dict[str, Any]:
@@ -114,28 +114,28 @@ class _Maker:
             if len(parts) != 1:
                 raise _NotStrict
             return self.fit({**parts[0], **{n: v for n, v in schema.items() if n != "allOf"}}, depth)
-        made = {name: schema[name] for name in schema if name in _KNOWN}
+        part = {name: schema[name] for name in schema if name in _KNOWN}
         moved = {n: v for n, v in schema.items() if n not in _KNOWN | _READ | _SILENT}
-        if "format" in made and made["format"] not in _FORMATS:
-            moved["format"] = made.pop("format")
+        if "format" in part and part["format"] not in _FORMATS:
+            moved["format"] = part.pop("format")
         if schema.get("default") is not None:
             moved["default"] = schema["default"]
         if moved:
             notes = ", ".join(
                 f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in moved.items()
             )
-            made["description"] = f"{made.get('description', '')} ({notes})".lstrip()
-        self.values += len(made.get("enum", ()))
+            part["description"] = f"{part.get('description', '')} ({notes})".lstrip()
+        self.values += len(part.get("enum", ()))
         if "$ref" in schema:
             self.definition(schema["$ref"])
             only: dict[str, Any] = {"$ref": schema["$ref"]}
-            return {**made, "anyOf": [only]} if made else only
+            return {**part, "anyOf": [only]} if part else only
         choices = schema.get("anyOf", schema.get("oneOf"))
         if choices is not None:
-            return {**made, "anyOf": [self.fit(choice, depth) for choice in choices]}
-        return made | self._rest(schema, made, depth)
+            return {**part, "anyOf": [self.fit(choice, depth) for choice in choices]}
+        return part | self._rest(schema, part, depth)
 
-    def _rest(self, schema: Mapping[str, Any], made: dict[str, Any], depth: int) -> dict[str, Any]:
+    def _rest(self, schema: Mapping[str, Any], part: dict[str, Any], depth: int) -> dict[str, Any]:
         kinds = schema.get("type")
         kinds = kinds if isinstance(kinds, list) else [kinds]
         more: dict[str, Any] = {}
@@ -144,7 +144,7 @@ class _Maker:
         if "array" in kinds:
             more["items"] = self.fit(schema.get("items"), depth + 1)
         if kinds == [None]:
-            more["type"] = _kind_of(made)
+            more["type"] = _kind_of(part)
         return more
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
@@ -182,9 +182,9 @@ def _references(schema: Any) -> set[str]:
 _KINDS: Final = {"str": "string", "bool": "boolean", "int": "integer", "float": "number", "NoneType": "null"}
 
 
-def _kind_of(made: Mapping[str, Any]) -> str:
+def _kind_of(part: Mapping[str, Any]) -> str:
     """Return the type of values that a schema lists without naming it."""
-    values = made.get("enum", [made["const"]] if "const" in made else [])
+    values = part.get("enum", [part["const"]] if "const" in part else [])
     kinds = {_KINDS.get(type(value).__name__) for value in values}
     kind = kinds.pop() if len(kinds) == 1 else None
     if kind is None:

@@ -43,8 +43,8 @@ class Encoding(Protocol):
 
 def openai_encoding(model: str) -> str | None:
     """Return the name of the encoding of one of OpenAI's models, None for one that nobody here knows."""
-    found = _NAME.match(model.lower())
-    name = found[1] if found else model
+    match = _NAME.match(model.lower())
+    name = match[1] if match else model
     return next((encoding for pattern, encoding in _ENCODINGS if pattern.match(name)), None)
 
 
@@ -128,14 +128,14 @@ class ServerTokenizer:
         return None
 
     async def _vllm(self, body: Mapping[str, Any]) -> int | None:
-        asked = {name: body[name] for name in ("model", "messages", "tools") if name in body}
-        count = (await self._tokenize.ask({**asked, "add_generation_prompt": True})).get("count")
+        fields = {name: body[name] for name in ("model", "messages", "tools") if name in body}
+        count = (await self._tokenize.ask({**fields, "add_generation_prompt": True})).get("count")
         return count if isinstance(count, int) and count > 0 else None
 
     async def _llama_cpp(self, body: Mapping[str, Any]) -> int | None:
         prompt = (await self._template.ask(body)).get("prompt")
         if not isinstance(prompt, str):
             return None
-        asked = {"content": prompt, "add_special": True, "parse_special": True}
-        tokens = (await self._tokenize.ask(asked)).get("tokens")
+        fields = {"content": prompt, "add_special": True, "parse_special": True}
+        tokens = (await self._tokenize.ask(fields)).get("tokens")
         return len(tokens) if isinstance(tokens, list) and tokens else None

@@ -115,12 +115,12 @@ class ToolCallDrafts:
 
     def calls(self, echo: Collection[str] = ()) -> tuple[ToolCall, ...]:
         """Return the calls, by their numbers where they have some, with the fields that go back with them."""
-        told: dict[Any, _Draft] = {}
+        drafts: dict[Any, _Draft] = {}
         for draft in sorted(self._drafts, key=lambda draft: draft.index or 0):  # stable
             # Some send a whole call again at the end; one without an id of its own may be meant twice.
             again = (draft.id, draft.name, "".join(draft.pieces)) if draft.id else id(draft)
-            told.setdefault(again, draft)
-        return tuple(_call(draft, number, echo) for number, draft in enumerate(told.values()))
+            drafts.setdefault(again, draft)
+        return tuple(_call(draft, number, echo) for number, draft in enumerate(drafts.values()))
 
 
 def without_cut(

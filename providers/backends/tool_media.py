@@ -18,7 +18,7 @@ def with_media_beside(messages: Sequence[Message]) -> Sequence[Message]:
     """
     if not any(map(_media_of, messages)):
         return messages
-    found: list[Message] = []
+    result: list[Message] = []
     waiting: list[Any] = []
     for message in messages:
         role, media = message["role"], _media_of(message)
@@ -26,18 +26,18 @@ def with_media_beside(messages: Sequence[Message]) -> Sequence[Message]:
             message = {**message, "content": [*waiting, *_parts(message.get("content"))]}
             waiting = []
         elif waiting and role != "tool":
-            found.append({"role": "user", "content": waiting})
+            result.append({"role": "user", "content": waiting})
             waiting = []
         if media:
-            told = [part for part in message["content"] if part not in media]
-            if role == "assistant" and told:
+            rest = [part for part in message["content"] if part not in media]
+            if role == "assistant" and rest:
                 media = [part for part in media if standard_block(part)["type"] != "audio"]
             waiting += [{"type": "text", "text": MOVED[role]}, *media] if media else []
-            message = {**message, "content": told or "(files)"}
-        found.append(message)
+            message = {**message, "content": rest or "(files)"}
+        result.append(message)
     if waiting:
-        found.append({"role": "user", "content": waiting})
-    return found
+        result.append({"role": "user", "content": waiting})
+    return result
 
 
 def _media_of(message: Message) -> list[Any]:

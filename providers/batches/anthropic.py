@@ -119,11 +119,11 @@ class AnthropicBatches:
         return BatchState(ended, gone, [provider_id] if ended and not gone else ())
 
     async def results(self, state: BatchState) -> dict[str, Result]:
-        found: dict[str, Result] = {}
+        results: dict[str, Result] = {}
         for batch in state.files:
             for row in await self._web.lines(f"{PATH}/{batch}/results"):
-                found[str(row.get("custom_id"))] = _result(row.get("result") or {})
-        return found
+                results[str(row.get("custom_id"))] = _result(row.get("result") or {})
+        return results
 
 
 def _may_be(row: Mapping[str, Any], begun: float, requests: int) -> bool:

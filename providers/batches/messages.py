@@ -51,8 +51,8 @@ def message_body(request: Request, settings: ModelSettings) -> dict[str, Any]:
     dials = on_the_wire(*({name: v for name, v in each.items() if name != "extra_body"} for each in own))
     body = on_the_wire(*extra) | body | {name: dials[name] for name in _DIALS if name in dials}
     for name in sorted(dials.keys() - {*_DIALS, *_RENAMED}):
-        said = f"Anthropic's API takes no {name}: {settings.model} is asked without. Leave it out of the "
-        warnings.warn(said + "question, or bind another model.", ParameterLeftOut, stacklevel=2)
+        warning = f"Anthropic's API takes no {name}: {settings.model} is asked without. Leave it out of the "
+        warnings.warn(warning + "question, or bind another model.", ParameterLeftOut, stacklevel=2)
     if "stop" in dials:
         body["stop_sequences"] = dials["stop"]
     if "reasoning_effort" in dials:
@@ -64,7 +64,7 @@ def message_body(request: Request, settings: ModelSettings) -> dict[str, Any]:
     return body
 
 
-def message_reply(request: Request, answer: Mapping[str, Any], asked: str) -> Reply:
+def message_reply(request: Request, answer: Mapping[str, Any], model: str) -> Reply:
     """Return the reply that a message holds. Raises MalformedBody or HTTPStatusError if it holds none."""
     blocks = answer.get("content") if isinstance(answer, Mapping) else None
     if not isinstance(blocks, list) or not all(isinstance(block, Mapping) for block in blocks):
@@ -83,7 +83,7 @@ def message_reply(request: Request, answer: Mapping[str, Any], asked: str) -> Re
     return WireNames.of(request).reply(
         Reply(
             text="".join(str(block.get("text") or "") for block in blocks if block.get("type") == "text"),
-            model=str(answer.get("model") or asked),
+            model=str(answer.get("model") or model),
             tool_calls=without_cut(finish, tuple(calls), parsed=True),
             usage=_usage(answer.get("usage") or {}),
             reasoning="".join(str(block.get("thinking") or "") for block in thought) or None,
@@ -134,8 +134,8 @@ def _blocks(message: Message) -> Iterator[dict[str, Any]]:
             arguments = json.loads(function.get("arguments") or "{}")
         except ValueError:
             arguments = {}
-        given = arguments if isinstance(arguments, dict) else {}
-        yield {"type": "tool_use", "id": call["id"], "name": function["name"], "input": given}
+        inputs = arguments if isinstance(arguments, dict) else {}
+        yield {"type": "tool_use", "id": call["id"], "name": function["name"], "input": inputs}
 
 
 def _parts(content: Any) -> Iterator[dict[str, Any]]:

@@ -104,8 +104,8 @@ class OpenAIBatches:
             return BatchState(ended=False)
         files = [row[name] for name in ("output_file_id", "error_file_id") if row.get(name)]
         errors = (row.get("errors") or {}).get("data") or ()
-        told = "; ".join(map(_told, errors))
-        problem = None if status == "completed" else f"{status}: {told}" if told else str(status)
+        reasons = "; ".join(map(_message_of, errors))
+        problem = None if status == "completed" else f"{status}: {reasons}" if reasons else str(status)
         full = any(
             error.get("code") == "token_limit_exceeded" for error in errors
         )  # too much is queued already
@@ -113,14 +113,14 @@ class OpenAIBatches:
         return BatchState(ended=True, problem=problem, files=files, rejected=rejected)
 
     async def results(self, state: BatchState) -> dict[str, Result]:
-        found: dict[str, Result] = {}
+        results: dict[str, Result] = {}
         for file in state.files:
             for row in await self._web.lines(f"/files/{file}/content"):
-                found[str(row.get("custom_id"))] = _result(row)
-        return found
+                results[str(row.get("custom_id"))] = _result(row)
+        return results
 
 
-def _told(error: Mapping[str, Any]) -> str:
+def _message_of(error: Mapping[str, Any]) -> str:
     line = f" (line {error['line']})" if error.get("line") else ""
     return f"{error.get('code')}: {error.get('message')}{line}"
 

@@ -111,16 +111,16 @@ class BatchRun:
         requests = await requests_of(self._journal, self._id)
         settle_s = self._api.settle_s if self._settings.settle_s is None else self._settings.settle_s
         settle_s = settle_s if at_most_s is None else min(settle_s, at_most_s)
-        barred = told = False
+        barred = is_noted = False
         while (batch := await self._read()) is not None:
             others = await known_at(self._journal, self._api.address)
-            found = await self._patiently(_find(self._api, batch, others, requests))
-            if found is not None or barred:
-                return found
+            provider_id = await self._patiently(_find(self._api, batch, others, requests))
+            if provider_id is not None or barred:
+                return provider_id
             left = (batch.submitted_at or 0.0) + settle_s - time.time()
             if left > 0:
-                if not told:
-                    told = True
+                if not is_noted:
+                    is_noted = True
                     log.warning(
                         "Nobody knows whether the batch %s arrived. It is looked for at %s for %.0f s more, "
                         "and handed in again if it is not there: batch.settle_s.",
@@ -154,17 +154,17 @@ class BatchRun:
         batch = await self._read()
         if batch is None or batch.status not in ("gathered", "submitting"):
             return
-        found = await self._look_for() if batch.status == "submitting" else None
-        if found is None:
+        provider_id = await self._look_for() if batch.status == "submitting" else None
+        if provider_id is None:
             await self._note("void", problem=STOPPED)
         else:
-            await self._note("waiting", provider_id=found)
+            await self._note("waiting", provider_id=provider_id)
 
     async def _collect(self, provider_id: str) -> None:
         """Wait for the end of the batch, and keep its results."""
         pause = self._first_pause
         requests = await requests_of(self._journal, self._id)
-        found: dict[str, Result] = {}
+        results_by_id: dict[str, Result] = {}
         problem: str | None = "the provider does not have it any more"
         rejected: int | None = None
         try:
@@ -172,14 +172,14 @@ class BatchRun:
                 await asyncio.sleep(pause)
                 pause = min(1.5 * pause, self._settings.poll_s)
             problem, rejected = state.problem, state.rejected
-            found = await self._patiently(lambda: self._api.results(state))
+            results_by_id = await self._patiently(lambda: self._api.results(state))
         except ModelError as error:
             if error.status != 404:
                 raise
         missing = Result("lost", problem)
         if rejected is not None:
             missing = Result("refused", {"error": {"message": f"the batch {problem}"}}, rejected)
-        results = {name: json.dumps(found.get(name, missing).values()) for name in requests}
+        results = {name: json.dumps(results_by_id.get(name, missing).values()) for name in requests}
         await keep_results(self._journal, self._id, results, problem)
 
     async def _patiently(self, ask: Callable[[], Awaitable[R]]) -> R:

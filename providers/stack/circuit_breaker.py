@@ -30,22 +30,24 @@ class CircuitBreaker:
         with self._lock:
             if self._opened_at is None:
                 return "closed"
-            return "open" if self._left() > 0 else "half-open"
+            return "open" if self._left(self._opened_at) > 0 else "half-open"
 
     def enter(self) -> float | None:
         """Return None if a call may be made, else after how many seconds to ask again."""
         with self._lock:
             if self._opened_at is None:
                 return None
-            left = self._left()
-            if left <= 0 and not self._probing:
-                self._probing = True
-                return None
-            return left if left > 0 else min(1.0, self.pause_s)
+            left = self._left(self._opened_at)
+            if left > 0:
+                return left
+            if self._probing:
+                return min(1.0, self.pause_s)
+            self._probing = True
+            return None
 
     def succeeded(self) -> None:
         with self._lock:
-            self.failures, self._opened_at, self._probing = 0, None, False
+            self.failures, self._opened_at = 0, None
 
     def failed(self) -> None:
         with self._lock:
@@ -59,8 +61,8 @@ class CircuitBreaker:
         with self._lock:
             self._probing = False
 
-    def _left(self) -> float:
-        return (self._opened_at or 0.0) + self.pause_s - time.monotonic()
+    def _left(self, opened_at: float) -> float:
+        return opened_at + self.pause_s - time.monotonic()
 
 
 class CircuitBreakerLayer(Layer):

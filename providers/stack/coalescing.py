@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from ...state.errors import BudgetExceeded, StepgraphError
 from ...state.journal.journal import Journal
 from ..model import CallContext, Layer, Model, Reply, Request
-from .journal import call_record, reply_of, share
+from .journal import messages_kept, reply_of, share
 
 InFlightKey = tuple[str, str, int]
 COALESCED = "an equal call was under way"
@@ -101,15 +101,15 @@ async def _why_asked(
     journal: Journal, model: str, request: Request, context: CallContext, digest: str
 ) -> str:
     """Say why no recorded answer serves, compared with the nearest call of the same step."""
-    mine = call_record(model, request, context, 0.0)
-    like = await journal.find_like(context.step, digest, mine.messages)
+    messages = messages_kept(request, context)
+    like = await journal.find_like(context.step, digest, messages)
     if like is None:
         return "the first call of this step"
     if like.request_hash == digest:
         if like.problem:
             return "the recorded answer did not fit"
         return f"the recorded answer is {time.time() - like.started_at:.0f} s old"
-    if like.messages != mine.messages:
+    if like.messages != messages:
         return "no recorded call has this prompt"
     if like.model_asked != model:
         return f"the model was {like.model_asked}"

@@ -59,10 +59,10 @@ class Capacity:
 
     def ceiling(self, limit: int) -> Ceiling:
         """Return a ceiling for calls that take their turns here."""
-        made = Ceiling(limit)
+        ceiling = Ceiling(limit)
         with self._lock:
-            self._ceilings.add(made)
-        return made
+            self._ceilings.add(ceiling)
+        return ceiling
 
     def forget(self) -> None:
         """Drop all calls under way and in line."""
@@ -80,16 +80,16 @@ class Capacity:
     def running(self) -> int:
         return self._limit.running
 
-    def is_free(self, ceiling: Ceiling) -> bool:
+    def _is_free(self, ceiling: Ceiling) -> bool:
         """Whether a call under a ceiling need not wait."""
-        if ceiling.running >= ceiling.limit or not self._limit.is_free:
+        if not ceiling.is_free or not self._limit.is_free:
             return False
-        return not self._line or not any(waiter.ceiling.is_free for waiter in self._line)
+        return not any(waiter.ceiling.is_free for waiter in self._line)
 
     async def enter(self, ceiling: Ceiling) -> Sent:
         """Wait for a turn."""
         with self._lock:
-            if self.is_free(ceiling):
+            if self._is_free(ceiling):
                 return self._send(ceiling)
             waiter = _Waiter(ceiling)
             self._line.append(waiter)
@@ -97,9 +97,9 @@ class Capacity:
             await waiter.turn
         except BaseException:
             with self._lock:
-                if waiter.sent is None:
+                if waiter in self._line:
                     self._line.remove(waiter)
-                else:
+                elif waiter.sent is not None:
                     self._end(ceiling)
             self._go_on()
             raise
@@ -131,15 +131,9 @@ class Capacity:
         """End a call: whoever is next may go."""
         with self._lock:
             self._end(ceiling)
-            if not self._line:
-                return
         self._go_on()
 
     def _go_on(self) -> None:
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
         while True:
             with self._lock:
                 waiter = self._next()
@@ -147,13 +141,11 @@ class Capacity:
                     return
                 self._line.remove(waiter)
                 waiter.sent = self._send(waiter.ceiling)
-            if waiter.loop is here:
-                waiter.wake()
-                continue
             try:
                 waiter.loop.call_soon_threadsafe(waiter.wake)
             except RuntimeError:  # its loop is closed: nobody waits there any more
                 with self._lock:
+                    waiter.sent = None
                     self._end(waiter.ceiling)
 
 
@@ -199,8 +191,6 @@ class ConcurrencyLayer(Layer):
                 slots.leave()
 
     async def _enter(self, slots: SharedSlots | None) -> Sent:
-        if slots is None and (self._queue_s is None or self._capacity.is_free(self._ceiling)):
-            return await self._capacity.enter(self._ceiling)
         if self._queue_s is None:
             return await self._turn(slots)
         try:

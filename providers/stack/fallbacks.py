@@ -60,30 +60,32 @@ class FallbackChain:
     async def complete(self, request: Request, context: CallContext) -> Reply:
         attempt = context.attempt
         history: list[str] = []
-        last = self.models[-1]
         rejected = await self._rejected(context)
-        for member in self.models:
+        *before, last = self.models
+        for member in before:
             if rejected and rejected[0].model_asked == member.name:
                 call = rejected.pop(0)
                 attempt = max(attempt, call.attempt + 1)
                 history.append(f"{member.name}: {call.problem}")
                 continue
-            why = context.reason if not history else f"fallback: {history[-1]}"
             try:
-                reply = await member.complete(request, replace(context, attempt=attempt, reason=why))
+                reply = await member.complete(request, _after(history, attempt, context))
             except ModelError as error:
                 attempt += error.attempts
-                if member is last or trigger_of(error) not in self._on:
+                if trigger_of(error) not in self._on:
                     raise _with_history(error, history) from None
                 history.append(f"{member.name} failed ({_brief(error)})")
                 continue
-            problem = None if member is last else self._problem(reply, context)
+            problem = self._problem(reply, context)
             if problem is None:
                 return reply
             attempt += 1
             reject(reply, context, problem)
             history.append(f"{member.name}: {problem}")
-        raise AssertionError("a chain has members")
+        try:
+            return await last.complete(request, _after(history, attempt, context))
+        except ModelError as error:
+            raise _with_history(error, history) from None
 
     async def _rejected(self, context: CallContext) -> list[Call]:
         """Return the answers that this very call got before a crash, and that would not do.
@@ -151,6 +153,12 @@ class RefusalLayer(Layer):
             "this one.",
             model=self.name,
         )
+
+
+def _after(history: Sequence[str], attempt: int, context: CallContext) -> CallContext:
+    """Return the context in which a member is asked after what happened before it."""
+    reason = f"fallback: {history[-1]}" if history else context.reason
+    return replace(context, attempt=attempt, reason=reason)
 
 
 def _brief(error: ModelError) -> str:

@@ -118,15 +118,15 @@ def _packed_tokens(data: bytes) -> int:
 def _pdf_text(data: bytes) -> tuple[int, int]:
     """Return the bytes of the texts in the streams, and the number of pages."""
     pages, text, place = len(_PAGE.findall(data)), 0, 0
-    while (found := _STREAM.search(data, place)) is not None:
-        end = data.find(b"endstream", found.end())
+    while (match := _STREAM.search(data, place)) is not None:
+        end = data.find(b"endstream", match.end())
         place = end if end >= 0 else len(data)
-        if _NO_TEXT.search(found[1]):
+        if _NO_TEXT.search(match[1]):
             continue
-        content = _unpacked(data[found.end() : place], found[1])
+        content = _unpacked(data[match.end() : place], match[1])
         if content is None:
             return 0, 0
-        if b"/ObjStm" in found[1]:
+        if b"/ObjStm" in match[1]:
             pages += len(_PAGE.findall(content))
         else:
             text += sum(map(len, _TEXT.findall(content)))

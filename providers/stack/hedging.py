@@ -25,10 +25,11 @@ class HedgingLayer(Layer):
     async def complete(self, request: Request, context: CallContext) -> Reply:
         if is_listened(context):
             return await self.inner.complete(request, context)
-        calls: list[asyncio.Task[Reply]] = [asyncio.ensure_future(self.inner.complete(request, context))]
+        first = asyncio.ensure_future(self.inner.complete(request, context))
+        calls = [first]
         try:
             await asyncio.wait(calls, timeout=self._after_s)
-            if not calls[0].done():
+            if not first.done():
                 calls.append(asyncio.ensure_future(self._second(request, context)))
                 await self._first_answer(calls)
             return _outcome(calls)

@@ -140,7 +140,7 @@ class JournalLayer(Layer):
             price_source=reply.price_source,
             price_date=reply.price_date,
             estimated_tokens=reply.estimated_tokens or None,
-            estimated_picos=picos(reply.estimated_usd) or None if reply.estimated_usd else None,
+            estimated_picos=picos(reply.estimated_usd) or None,
             batch_request=outcome.batch_request,
         )
         await _commit(session, call, outcome)
@@ -227,16 +227,17 @@ def _shown(tool_call: ToolCall) -> dict[str, Any]:
 
 
 def _prompt(request: Request, context: CallContext) -> str:
-    return prompt_of(_masked(context, json_text(request.messages)), _params(request))
+    return prompt_of(messages_kept(request, context), _params(request))
 
 
 def _params(request: Request, beside: Mapping[str, Any] | None = None) -> str:
-    told = {"prompt": request.prompt, **(beside or {})}
-    return repr_json({**request.params(), **{n: v for n, v in told.items() if v}})
+    fields = {"prompt": request.prompt, **(beside or {})}
+    return repr_json({**request.params(), **{n: v for n, v in fields.items() if v}})
 
 
-def _masked(context: CallContext, text: str) -> str:
-    text = referring(text)
+def messages_kept(request: Request, context: CallContext) -> str:
+    """Return a request's messages as the journal keeps them, as JSON."""
+    text = referring(json_text(request.messages))
     return text if context.session is None else context.session.journal.mask.json(text)
 
 
@@ -275,7 +276,7 @@ def call_columns(
         "attempt": context.attempt,
         "status": "answered",
         "model_asked": model,
-        "messages": _masked(context, json_text(request.messages)),
+        "messages": messages_kept(request, context),
         "reserved": context.reserved,
         "params": _params(request, beside),
         "latency_s": 0.0,

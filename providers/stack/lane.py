@@ -135,13 +135,13 @@ class BatchModel:
 
 def _failed(model: str, result: Result) -> BatchFailed:
     """Return the error for a request that its batch did not answer."""
-    told = {
+    outcome = {
         "expired": "was not reached within the batch's time (24 hours)",
         "canceled": "was canceled with its batch, by somebody at the provider",
         "lost": f"has no result in its batch ({result.body or 'it is missing there'})",
     }[result.outcome]
     error = BatchFailed(
-        f'The request to {model} {told}. Resume to ask again, or run it live: lane="live".', model=model
+        f'The request to {model} {outcome}. Resume to ask again, or run it live: lane="live".', model=model
     )
     error.lasting = result.outcome == "canceled"
     return error

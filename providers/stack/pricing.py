@@ -238,9 +238,9 @@ class PricingLayer(Layer):
         self._meter = _meter_of(machine or inner.name) if isinstance(tariff, HourlyTariff) else None
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
-        seconds = 0.0
         if self._meter is None:
             reply = await self.inner.complete(request, context)
+            seconds = reply.latency_s
         else:
             began = self._meter.enter()
             try:

@@ -107,8 +107,8 @@ def _plain_text(part: Mapping[str, Any]) -> str | None:
 def _mime_in(value: Any) -> str:
     """Return the media type that a part of a message names, in a field or in a data address."""
     if isinstance(value, str):
-        found = re.match(r"data:([\w.+-]+/[\w.+-]+)", value)
-        return found[1].lower() if found else ""
+        match = re.match(r"data:([\w.+-]+/[\w.+-]+)", value)
+        return match[1].lower() if match else ""
     if not isinstance(value, Mapping):
         return ""
     named = value.get("mime_type") or value.get("media_type") or value.get("mimeType")

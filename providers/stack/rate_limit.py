@@ -32,7 +32,6 @@ class TooLong(Exception):
     """A call would have to wait longer than it may."""
 
     def __init__(self, wait: float) -> None:
-        super().__init__(f"{wait:.1f} s")
         self.wait = wait
 
 
@@ -76,19 +75,20 @@ class RateLimiter:
         self._clock = clock or (lambda: time.monotonic())
         self._lock = threading.Lock()
         self._intervals = tuple(None if not rate else 60.0 / (rate * HEADROOM) for rate in (requests, tokens))
-        self.free_at = [0.0, 0.0]
-        self._slack = (burst - 1) * (self._intervals[0] or 0.0)
-        self.held_until = 0.0
+        self._burst = burst
+        self.free_at = [-math.inf, -math.inf]
+        self.held_until = -math.inf
 
     def join(self, tokens: float) -> float:
         """Take the next place and return the seconds until its turn."""
         with self._lock:
             now = self._clock()
             starts = [now, self.held_until]
-            for number, (interval, amount) in enumerate(zip(self._intervals, (1.0, tokens), strict=True)):
+            for number, amount in enumerate((1.0, tokens)):
+                interval = self._intervals[number]
                 if interval is None:
                     continue
-                slack = self._slack if number == 0 else 0.0
+                slack = (self._burst - 1) * interval if number == 0 else 0.0
                 start = max(self.free_at[number], now - slack, self.held_until)
                 self.free_at[number] = start + amount * interval
                 starts.append(start)
@@ -109,7 +109,8 @@ class RateLimiter:
     def give_back(self, calls: float, tokens: float) -> None:
         """Move the line up by what nobody will use."""
         with self._lock:
-            for number, (interval, amount) in enumerate(zip(self._intervals, (calls, tokens), strict=True)):
+            for number, amount in enumerate((calls, tokens)):
+                interval = self._intervals[number]
                 if interval is not None:
                     self.free_at[number] -= amount * interval
 
@@ -127,11 +128,6 @@ class RateLimiter:
     @property
     def is_held(self) -> bool:
         return self._clock() < self.held_until
-
-    @property
-    def is_open(self) -> bool:
-        """Whether nobody has to stand in line: there is no limit, and nothing holds."""
-        return self._intervals == (None, None) and not self.is_held
 
 
 class RateLimitLayer(Layer):
@@ -162,14 +158,12 @@ class RateLimitLayer(Layer):
     async def complete(self, request: Request, context: CallContext) -> Reply:
         tokens = self._estimate(request) if self._counts_tokens else 0.0
         places: Line = self._sharing.rate(context.session) or self._limiter
-        if places is not self._limiter or not self._limiter.is_open:
-            await self._wait(tokens, places)
+        await self._wait(tokens, places)
         spent = 0.0
         try:
             reply = await self.inner.complete(request, context)
             usage = reply.usage
-            known = usage.input is not None and usage.output is not None
-            spent = (usage.input or 0) + (usage.output or 0) if known else tokens
+            spent = tokens if usage.input is None or usage.output is None else usage.input + usage.output
             return reply
         except ModelUnavailable as error:
             if error.status == 429 and error.retry_after:
@@ -191,7 +185,7 @@ class RateLimitLayer(Layer):
             try:
                 if wait > 0:
                     if self._limiter.is_held:
-                        wait += random.uniform(0, 0.1 * wait)
+                        wait *= random.uniform(1.0, 1.1)
                     await asyncio.sleep(wait)
             except BaseException:
                 places.leave(tokens)

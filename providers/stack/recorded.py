@@ -28,11 +28,11 @@ class RecordedLayer(Layer):
         if recorded is None or key is None:
             return await self.inner.complete(request, context)
         ledgers = [ledger for ledger in own(context.run.ledgers) if ledger.scope != recorded.scope]
-        found = await recorded.call(key.request_hash, context.path, key.occurrence)
-        if found is None or (found[0].rejected and self._doubt(found[1], context) is not None):
+        match = await recorded.call(key.request_hash, context.path, key.occurrence)
+        if match is None or (match[0].rejected and self._doubt(match[1], context) is not None):
             await recorded.charge(ledgers)
             await recorded.let_others_go_first()
             return await self.inner.complete(request, context)
-        await recorded.charge(ledgers, found[0])
+        await recorded.charge(ledgers, match[0])
         reason = f"answered in {recorded.origin}"
-        return await share(self.name, request, context, reply_of(found[1]), "copied", reason)
+        return await share(self.name, request, context, reply_of(match[1]), "copied", reason)

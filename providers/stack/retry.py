@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from dataclasses import replace
@@ -15,7 +16,7 @@ IMPATIENT_S = 2.0
 
 
 class RetryLayer(Layer):
-    """Tries again what is worth it; honours the server's Retry-After, up to MAX_WAIT_S.
+    """Tries again what is worth it; honours the server's Retry-After, and gives up if it is over MAX_WAIT_S.
 
     No attempt begins later than `for_s` seconds after the first failure. A `patient` one waits while the
     model's circuit breaker is open; one that is not, because another model comes after it, gives up at once,
@@ -58,15 +59,14 @@ class RetryLayer(Layer):
                 wait = self._wait_s(error, max(1, attempts - crowded))
                 now = time.monotonic()
                 end = now + self._for_s if end is None else end
-                longest = MAX_WAIT_S * 1.5 if self._patient else IMPATIENT_S
-                if wait > longest or now + wait > end:
+                if now + wait > end or (wait > IMPATIENT_S and not self._patient):
                     raise
             await asyncio.sleep(wait)
 
     def _wait_s(self, error: ModelError, attempt: int) -> float:
-        asked = error.retry_after if isinstance(error, ModelUnavailable) else None
-        if asked is not None:
-            return asked if asked > MAX_WAIT_S else asked * random.uniform(1.0, 1.25)
+        pause_s = error.retry_after if isinstance(error, ModelUnavailable) else None
+        if pause_s is not None:
+            return math.inf if pause_s > MAX_WAIT_S else pause_s * random.uniform(1.0, 1.25)
         wait = min(self._first_wait_s * 2.0 ** (attempt - 1), MAX_WAIT_S)
         return wait * random.uniform(0.5, 1.5)
 

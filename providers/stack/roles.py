@@ -101,7 +101,7 @@ def _block_here() -> _Block | None:
             "using() without models stands for the settings. Models for all threads are bound at the start: "
             "Session(models=…) or compile(models=…)."
         )
-    return innermost[0] if innermost else None
+    return next(iter(innermost), None)
 
 
 @contextmanager
@@ -310,7 +310,7 @@ async def find_model_async(role: str | None, run: RunContext = NOWHERE) -> Model
         return await asyncio.to_thread(find_model, role, run)
     wanted = (role or DEFAULT_ROLE).lower()
     overrides, block = _overrides(wanted, run)
-    found = _overriding(wanted, overrides)
-    if found is not None:
-        return found
+    override = _overriding(wanted, overrides)
+    if override is not None:
+        return override
     return await asyncio.to_thread(_by_settings, wanted, overrides, block)

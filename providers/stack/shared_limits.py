@@ -127,16 +127,16 @@ class SharedRate:
                 with self._lock:
                     back = self._calls_back, self._tokens_back, self._hold_s
                 take = partial(self._take, waiters, loop.time(), back)
-                taken = await self._journal.atransact(take, alone=False)
+                block = await self._journal.atransact(take, alone=False)
                 with self._lock:
                     self._calls_back -= back[0]
                     self._tokens_back -= back[1]
                     self._hold_s = 0.0 if self._hold_s == back[2] else self._hold_s
-                kept = self._tell(waiters, taken)
-                line.waiters = deque([*kept, *list(line.waiters)[len(waiters) :]])
+                waiting = self._tell(waiters, block)
+                line.waiters = deque([*waiting, *list(line.waiters)[len(waiters) :]])
                 if not line.waiters:
                     return
-                await asyncio.sleep(max(0.0, taken.last - LEAD_S) if kept else 0.0)
+                await asyncio.sleep(max(0.0, block.last - LEAD_S) if waiting else 0.0)
         except BaseException as error:
             while line.waiters:
                 waiter = line.waiters.popleft()
@@ -152,37 +152,37 @@ class SharedRate:
         self, waiters: Sequence[_Placed], at: float, back: tuple[float, float, float], db: Transaction
     ) -> _Taken:
         """Take a block of places; who may not wait for one of a later block is told so now."""
-        found = places(db, self._endpoint, self._journal.dialect.now)
+        stand = places(db, self._endpoint, self._journal.dialect.now)
         calls, tokens, hold_s = back
-        limiter = RateLimiter(*self._limits, clock=lambda: found.now)
-        limiter.free_at = [found.requests_at, found.tokens_at]
-        limiter.held_until = max(found.held_until, found.now + hold_s if hold_s else 0.0)
+        limiter = RateLimiter(*self._limits, clock=lambda: stand.now)
+        limiter.free_at = [stand.requests_at, stand.tokens_at]
+        limiter.held_until = max(stand.held_until, stand.now + hold_s if hold_s else 0.0)
         limiter.give_back(calls, tokens)
-        taken, ends, left = _Taken(), math.inf, None
+        block, ends, left = _Taken(), math.inf, None
         for waiter in waiters:
             before = list(limiter.free_at)
             wait = limiter.join(waiter.tokens)
             if at + wait > waiter.until:
                 limiter.free_at = before
-                taken.waits.append(TooLong(wait))
+                block.waits.append(TooLong(wait))
             elif wait > ends:
                 left = left or before
-                taken.waits.append(None)
+                block.waits.append(None)
             else:
                 ends = min(ends, wait + BLOCK_S)
-                taken.waits.append(wait)
-                taken.last = wait
+                block.waits.append(wait)
+                block.last = wait
         requests_at, tokens_at = left or limiter.free_at
-        now = Places(requests_at, tokens_at, limiter.held_until, found.now)
+        now = Places(requests_at, tokens_at, limiter.held_until, stand.now)
         store_places(db, self._endpoint, now)
-        return taken
+        return block
 
-    def _tell(self, waiters: Sequence[_Placed], taken: _Taken) -> list[_Placed]:
+    def _tell(self, waiters: Sequence[_Placed], block: _Taken) -> list[_Placed]:
         """Tell each its wait, and return those that go on waiting."""
-        kept = []
-        for waiter, wait in zip(waiters, taken.waits, strict=True):
+        waiting = []
+        for waiter, wait in zip(waiters, block.waits, strict=True):
             if wait is None:
-                kept.append(waiter)
+                waiting.append(waiter)
             elif waiter.wait.done():  # it was cancelled meanwhile
                 if not isinstance(wait, TooLong):
                     with self._lock:
@@ -192,7 +192,7 @@ class SharedRate:
                 waiter.wait.set_exception(wait)
             else:
                 waiter.wait.set_result(wait)
-        return kept
+        return waiting
 
 
 class SharedSlots:

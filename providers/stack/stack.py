@@ -174,15 +174,15 @@ def _in_batches(member: Member) -> Model | None:
 
 def from_settings(settings: Binding) -> ModelStack:
     """Return the full stack for settings; equal settings share one, but for one that has no key."""
-    return _made(settings) if is_asking_nobody() else _shared_stack(settings)
+    return _build(settings) if is_asking_nobody() else _shared_stack(settings)
 
 
 @lru_cache(maxsize=256)
 def _shared_stack(settings: Binding) -> ModelStack:
-    return _made(settings)
+    return _build(settings)
 
 
-def _made(settings: Binding) -> ModelStack:
+def _build(settings: Binding) -> ModelStack:
     if isinstance(settings, ChainSettings):
         members = [member_of(member) for member in settings.models]
         return stacked(*members, on=settings.on, min_confidence=settings.min_confidence)

@@ -84,13 +84,12 @@ class TokenEmitter:
     """The token sink of one attempt."""
 
     def __init__(
-        self, run: AsyncCallbackManagerForLLMRun, model: str, marks: Mapping[str, Any], *, listened: bool
+        self, run: AsyncCallbackManagerForLLMRun, marks: Mapping[str, Any], *, listened: bool
     ) -> None:
         self.listened = listened
         self._run = run
         self._inline, self._others = _takers(run)
         self._id = f"run-{run.run_id}"
-        self._model = model
         self._marks = dict(marks)
         self._sent = False
 
@@ -129,7 +128,7 @@ class TokenEmitter:
             invocation_params={"model": model, "_type": OWN_TYPE, **request.params()},
             name=model,
         )
-        return cls(run, model, marks, listened=any(map(hears_tokens, manager.handlers)))
+        return cls(run, marks, listened=any(map(hears_tokens, manager.handlers)))
 
     async def emit(self, text: str = "", *, reasoning: str = "") -> None:
         if not self.listened or not (text or reasoning):

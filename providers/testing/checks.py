@@ -237,20 +237,20 @@ async def _with_result(model: Model, reply: Reply) -> Reply:
     call = reply.tool_calls[0]
     function = {"name": call.name, "arguments": json.dumps(dict(call.arguments))}
     number = call.id or "call_1"
-    said = {"role": "assistant", "content": None, **reply.state}
-    said["tool_calls"] = [{"id": number, "type": "function", "function": function, **call.extra}]
+    call_message = {"role": "assistant", "content": None, **reply.state}
+    call_message["tool_calls"] = [{"id": number, "type": "function", "function": function, **call.extra}]
     result = {"role": "tool", "tool_call_id": number, "content": "18 degrees, light rain"}
-    asked = Request(
-        (*ASK_WEATHER, said, result), tools=(WEATHER,), tool_choice="none", max_tokens=ANSWER_TOKENS
+    request = Request(
+        (*ASK_WEATHER, call_message, result), tools=(WEATHER,), tool_choice="none", max_tokens=ANSWER_TOKENS
     )
-    return await model.complete(asked, SITE)
+    return await model.complete(request, SITE)
 
 
 @check("streaming")
 async def _streaming(probe: Probe) -> str:
     pieces, finished, usage = 0, None, None
-    asked = {"stream_options": {"include_usage": True}} if probe.endpoint.can.stream_usage else {}
-    body = {"model": probe.settings.model, "messages": COUNT, **probe.limit(64), **asked}
+    options = {"stream_options": {"include_usage": True}} if probe.endpoint.can.stream_usage else {}
+    body = {"model": probe.settings.model, "messages": COUNT, **probe.limit(64), **options}
     async with asyncio.timeout(probe.settings.timeout_s), aclosing(probe.wire.stream(body)) as chunks:
         async for chunk in chunks:
             usage = chunk.get("usage") or usage
@@ -344,11 +344,11 @@ async def _bad_request(probe: Probe) -> str:
 @check("calls at once")
 async def _at_once(probe: Probe) -> str:
     started = time.perf_counter()
-    asked = (
+    calls = (
         probe.complete(({"role": "user", "content": f"Say {number}."},), max_tokens=16)
         for number in range(probe.calls_at_once)
     )
-    replies = await asyncio.gather(*asked, return_exceptions=True)
+    replies = await asyncio.gather(*calls, return_exceptions=True)
     failed = [reply for reply in replies if isinstance(reply, BaseException)]
     if failed:
         raise CheckFailed(f"{len(failed)} of {len(replies)} failed, the first: {failed[0]}")

@@ -79,14 +79,14 @@ class ScriptedModel(Backend):
         if isinstance(answer, AIMessage):
             answer = str(answer.text)
         text = "" if tool_calls else _text(answer, request)
-        said = text or to_json(tool_calls).decode()
+        answer_text = text or to_json(tool_calls).decode()
         return Reply(
             text=text,
             tool_calls=tool_calls,
             model=self.name,
             usage=Usage(
                 input=sum(len(str(m.get("content")).split()) for m in request.messages),
-                output=len(said.split()),
+                output=len(answer_text.split()),
             ),
             reasoning=self._reasoning,
             finish_reason="tool_calls" if tool_calls else "stop",

@@ -176,9 +176,9 @@ class Tape:
         return response
 
     def _exchange(
-        self, request: web.Request, asked: bytes, status: int, headers: Mapping[str, str], body: bytes
+        self, request: web.Request, data: bytes, status: int, headers: Mapping[str, str], body: bytes
     ) -> Exchange:
-        question = json.loads(self._clean(asked.decode(), request))
+        question = json.loads(self._clean(data.decode(), request))
         try:
             text = self._clean(body.decode(), request)
         except UnicodeDecodeError:

@@ -105,12 +105,12 @@ class DbosEngine(ByRecord):
         prefixes = [_prefix(thread) for thread in threads]
         try:
             await in_thread(self._migrate)
-            found = await self._client().list_workflows_async(
+            workflows = await self._client().list_workflows_async(
                 workflow_id_prefix=prefixes, status=statuses, load_input=False, load_output=False
             )
         except SQLAlchemyError as error:
             raise self._unreachable(error) from None
-        return [each for each in found if f"{each.workflow_id.rpartition('/')[0]}/" in prefixes]
+        return [each for each in workflows if f"{each.workflow_id.rpartition('/')[0]}/" in prefixes]
 
     def _client(self) -> DBOSClient:
         """Return the client, which connects for as long as a statement takes, and raises where it cannot."""
@@ -243,11 +243,11 @@ class DbosEngine(ByRecord):
         )
         if not jobs or turn.is_draining:
             return
-        found: dict[str, list[WorkflowStatus]] = defaultdict(list)
+        by_thread: dict[str, list[WorkflowStatus]] = defaultdict(list)
         for workflow in await self._workflows([job.thread_id for job in jobs], ACTIVE):
-            found[workflow.workflow_id.rpartition("/")[0]].append(workflow)
+            by_thread[workflow.workflow_id.rpartition("/")[0]].append(workflow)
         for job in jobs:
-            active = found[_prefix(job.thread_id).rstrip("/")]
+            active = by_thread[_prefix(job.thread_id).rstrip("/")]
             begun = [each.workflow_id for each in active if each.status == "PENDING"]
             if begun:  # by a worker that is dead, or that lets it wait
                 await self._client().resume_workflows_async(begun, queue_name=QUEUE)

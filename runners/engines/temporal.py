@@ -112,9 +112,9 @@ class TemporalEngine:
     async def answer(self, job: Job, questions: Collection[str]) -> None:
         client = await self._address.client()
         handle = client.get_workflow_handle(self.workflow_id(job))
-        given: Any = {"arg": list(questions), "rpc_timeout": timedelta(seconds=ANSWER_S)}
+        options: Any = {"arg": list(questions), "rpc_timeout": timedelta(seconds=ANSWER_S)}
         try:
-            await handle.execute_update(ThreadWorkflow.answer, **given)
+            await handle.execute_update(ThreadWorkflow.answer, **options)
         except WorkflowUpdateFailedError as error:
             await in_thread(drop_answers, self._session.journal, job.thread, questions)
             raise InputError(f"The answer to {job.thread!r} was not taken: {error.cause}") from None

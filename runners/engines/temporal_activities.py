@@ -66,7 +66,7 @@ class Activities:
         wait_s, most_s = AGAIN_S
         while await self._free.acquire() and not self._turn.is_draining:
             try:
-                task = await self._asked()
+                task = await self._next_task()
             except RPCError as error:
                 self._free.release()
                 if error.status not in _TOO_LATE:
@@ -88,7 +88,7 @@ class Activities:
         self._running.discard(working)
         self._free.release()
 
-    async def _asked(self) -> Task:
+    async def _next_task(self) -> Task:
         kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
         queue = TaskQueue(name=self._queue, kind=kind)
         request = PollActivityTaskQueueRequest(task_queue=queue, **self._who)
@@ -97,11 +97,11 @@ class Activities:
     async def _work(self, task: Task) -> None:
         converter, named = self._client.data_converter, {**self._who, "task_token": task.task_token}
         try:
-            (given,) = await converter.decode(task.input.payloads)
-            result = await self._kinds[task.activity_type.name](task, given)
+            (request,) = await converter.decode(task.input.payloads)
+            result = await self._kinds[task.activity_type.name](task, request)
             done = RespondActivityTaskCompletedRequest(**named)
             done.result.payloads.extend(await converter.encode([result]))
-            await self._told(self._service.respond_activity_task_completed, done)
+            await self._report(self._service.respond_activity_task_completed, done)
         except Exception as error:
             if not isinstance(error, ApplicationError):
                 LOGGER.exception("%s failed", task.activity_type.name)
@@ -109,9 +109,9 @@ class Activities:
             failure = Failure()
             await converter.encode_failure(error, failure)
             failed = RespondActivityTaskFailedRequest(failure=failure, **named)
-            await self._told(self._service.respond_activity_task_failed, failed)
+            await self._report(self._service.respond_activity_task_failed, failed)
 
-    async def _told(self, tell: Callable[..., Awaitable[Any]], request: Any) -> None:
+    async def _report(self, tell: Callable[..., Awaitable[Any]], request: Any) -> None:
         """Tell how an activity ended, until the server has taken it, or knows of nothing that could end."""
         wait_s, most_s = AGAIN_S
         while True:
@@ -130,9 +130,9 @@ class Activities:
 
     # A turn
 
-    async def _run(self, task: Task, given: Mapping[str, str]) -> dict[str, Any]:
+    async def _run(self, task: Task, request: Mapping[str, str]) -> dict[str, Any]:
         """Run a thread until it ends or waits; what fails is tried again by Temporal, if that may help."""
-        job = Job(given["graph"], given["thread"])
+        job = Job(request["graph"], request["thread"])
         token = task.current_attempt_scheduled_time.ToMicroseconds()
         beats = asyncio.ensure_future(self._beating(task, job.thread, token))
         try:
@@ -156,13 +156,13 @@ class Activities:
         while True:
             await asyncio.sleep(BEAT_S)
             try:
-                heard = await self._service.record_activity_task_heartbeat(request, timeout=HEARTBEAT)
+                response = await self._service.record_activity_task_heartbeat(request, timeout=HEARTBEAT)
             except RPCError as error:
                 if error.status in _FOR_NOTHING:
                     asyncio.get_running_loop().call_later(FORSAKEN_S, self._turn.forsake, thread, token)
                     return
                 continue
-            if heard.cancel_requested:
+            if response.cancel_requested:
                 self._turn.cancel(thread)
 
     # A schedule

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfigProfile
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from ...state.errors import EngineUnreachable, InputError
 
@@ -62,8 +62,9 @@ class Address:
             profile = ClientConfigProfile.load()
             namespace = self.namespace or profile.namespace or "default"
             profile = replace(profile, address=self.target, namespace=namespace)
-            try:
-                clients[str(self)] = await Client.connect(**profile.to_client_connect_config())
+            connecting = profile.to_client_connect_config()
+            try:  # names and words are smaller than what it takes to compress them
+                clients[str(self)] = await Client.connect(**connecting, grpc_compression=GrpcCompression.NONE)
             except (RuntimeError, RPCError, OSError) as error:
                 why = "nothing listens there" if "ConnectionRefused" in str(error) else f"{error!s:.200}"
                 raise self._unreachable(why) from None

@@ -48,13 +48,13 @@ class _Listener:
         self.client = secrets.token_hex(8)
         self.cursor = cursor
         self.news: asyncio.Queue[Written | Standing | StoreError] = asyncio.Queue()
-        self._told: tuple[Standing | None, float] = (None, 0.0)
+        self._last: tuple[Standing | None, float] = (None, 0.0)
 
     def stands(self, standing: Standing) -> None:
         """Take notice of how the thread stands: where that is new, and else now and then."""
-        before, when = self._told
+        before, when = self._last
         if standing != before or time.monotonic() - when > ANSWERS_S:
-            self._told = standing, time.monotonic()
+            self._last = standing, time.monotonic()
             self.news.put_nowait(standing)
 
 
@@ -84,22 +84,25 @@ class Hub:
                 await unlisten(self._journal, thread, listener.client)
 
     async def _run(self) -> None:
-        stood = told = 0.0
+        stood = listened_at = 0.0
         busy, failures = time.monotonic(), 0
         while self._listeners:
             now = time.monotonic()
             try:
-                if now - told > LISTENS_S / 3 and told:
+                if now - listened_at > LISTENS_S / 3 and listened_at:
                     await listen(self._journal, sorted((e.thread, e.client) for e in self._listeners))
-                told = told if told and now - told <= LISTENS_S / 3 else now
-                found = {}
+                listened_at = listened_at if listened_at and now - listened_at <= LISTENS_S / 3 else now
+                by_thread = {}
                 if now - stood >= STANDS_S:
-                    stood, found = now, await standings(self._journal, {e.thread for e in self._listeners})
+                    stood, by_thread = (
+                        now,
+                        await standings(self._journal, {e.thread for e in self._listeners}),
+                    )
                 if await self._read():
                     busy = now
                 for listener in list(self._listeners):
-                    if listener.thread in found:
-                        listener.stands(found[listener.thread])
+                    if listener.thread in by_thread:
+                        listener.stands(by_thread[listener.thread])
                 failures = 0
             except StoreError as error:
                 failures += 1

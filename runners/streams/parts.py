@@ -74,14 +74,14 @@ class Parts:
     def written(self, written: Written) -> Iterator[Part]:
         """Give the parts of what was written at once."""
         yield from self._turn(written.at)
-        for what, *told in written.events:
+        for what, *details in written.events:
             if what == NODE:
-                yield self._node(*told)
+                yield self._node(*details)
             elif what == PART:
-                mode, ns, content = told
+                mode, ns, content = details
                 yield {"type": mode, "ns": tuple(ns), "data": None if content is None else unpacked(content)}
             else:
-                yield from self._message(what, *told)
+                yield from self._message(what, *details)
 
     def stands(self, standing: Standing) -> Iterator[Part]:
         """Give the parts that say how the thread stands, where that has changed."""
@@ -121,9 +121,9 @@ class Parts:
             self._nodes.pop(task, None)
         return {"type": "nodes", "ns": tuple(ns), "data": {"node": name, "path": path, "event": what}}
 
-    def _message(self, what: str, name: str, *told: Any) -> Iterator[Part]:
+    def _message(self, what: str, name: str, *details: Any) -> Iterator[Part]:
         if what in (BEGIN, SO_FAR) and name not in self._open:
-            ns, metadata, *words = told
+            ns, metadata, *words = details
             if metadata.get(CALL) in self.heard:
                 return  # from the record, by a turn that goes on
             begun = self._open[name] = _Heard(tuple(ns), metadata)
@@ -134,12 +134,12 @@ class Parts:
         if known is None:
             return  # it began before anybody listened: all of it comes from the record
         if what == TEXT:
-            yield _message(known, chunk_of(name, *told))
-        elif what == TORN or (what == WHOLE and told[0] is None):
+            yield _message(known, chunk_of(name, *details))
+        elif what == TORN or (what == WHOLE and details[0] is None):
             del self._open[name]
             yield _message(known, broken(name, "the rest of it could not be sent"))
         elif what == WHOLE:
-            yield self._whole(name, known, unpacked(told[0]))
+            yield self._whole(name, known, unpacked(details[0]))
 
     def _whole(self, name: str, known: _Heard, message: Any) -> Part:
         marks = message.response_metadata.get(MARKS, {})
@@ -175,7 +175,7 @@ def _answer(call: Answered, named: str) -> Part:
         "stepgraph_step": call.step,
         CALL: named,
     }
-    asked = [{**each, "index": number} for number, each in enumerate(call.tool_calls)]
+    tool_calls = [{**each, "index": number} for number, each in enumerate(call.tool_calls)]
     message = AIMessageChunk(
         content=call.answer or "",
         id=f"run-{call.id}",
@@ -187,7 +187,7 @@ def _answer(call: Answered, named: str) -> Part:
         },
         tool_calls=[
             {"name": each["name"], "args": each.get("arguments") or {}, "id": each.get("id")}
-            for each in asked
+            for each in tool_calls
         ],
         chunk_position="last",
     )

@@ -165,7 +165,8 @@ class Broadcast:
         """Return the stream of a turn, which is open already if somebody listens."""
         stream = ThreadStream(record.thread_id, record.epoch)
         self._streams.add(stream)
-        await self._look()
+        if record.is_heard:
+            await self._look()
         if self._running is None or self._running.done():
             self._running = asyncio.ensure_future(self._run())
         return stream
@@ -187,17 +188,17 @@ class Broadcast:
 
     async def _look(self) -> None:
         try:
-            found = await listeners(self._journal)
+            clients = await listeners(self._journal)
         except StepgraphError:
             return
         for stream in self._streams:
-            stream.hear(frozenset(found.get(stream.thread, ())))
+            stream.hear(frozenset(clients.get(stream.thread, ())))
 
     async def _write(self, streams: list[ThreadStream]) -> None:
-        told = [(stream, *taken) for stream in streams if (taken := stream.take())]
-        if not told:
+        batches = [(stream, *taken) for stream in streams if (taken := stream.take())]
+        if not batches:
             return
-        statements = written(self._journal, [(stream.thread, at, events) for stream, at, events in told])
+        statements = written(self._journal, [(stream.thread, at, events) for stream, at, events in batches])
         if time.monotonic() - self._forgotten_at > FORGET_S:
             self._forgotten_at = time.monotonic()
             statements += forgotten(self._journal)
@@ -205,5 +206,5 @@ class Broadcast:
             await self._journal.awrite(statements)
         except StepgraphError as error:
             LOGGER.debug("What was streamed could not be written: %s", error)
-            for stream, *_ in told:
+            for stream, *_ in batches:
                 stream.tear()

@@ -48,8 +48,8 @@ def attributes_of(value: Any) -> dict[str, Any]:
     if not state:
         return slots
     cls: Any = type(value)
-    made = _self_made(cls)
-    plain = state if made.isdisjoint(state) else {n: v for n, v in state.items() if n not in made}
+    cached = _self_made(cls)
+    plain = state if cached.isdisjoint(state) else {n: v for n, v in state.items() if n not in cached}
     return plain | slots if slots else plain
 
 

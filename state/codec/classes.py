@@ -39,20 +39,25 @@ OWN = frozenset(
 MORE = (("langgraph.checkpoint.serde.types", "_DeltaSnapshot"),)
 
 _declared: dict[Key, type[Any]] = {}
-_found: dict[Key, type[Any] | None] = {}
+_classes: dict[Key, type[Any] | None] = {}
 _allowed: dict[type[Any], bool] = {}
 
 
-def declare(classes: Iterable[type[Any]]) -> None:
-    """Let checkpoints hold objects of these classes. Of two with one name the later counts."""
-    named = list(classes)
+def declare(classes: Iterable[type[Any]]) -> bool:
+    """Let checkpoints hold objects of these classes, and tell whether any is new.
+
+    Of two with one name the later counts.
+    """
+    named, is_new = list(classes), False
     origins = [parts[0] for cls in named if (parts := generic_parts(cls))]
     for cls in (*origins, *named):
         key = key_of(cls)
         if _declared.get(key) is not cls:
             _declared[key] = cls
-            _found.clear()
+            _classes.clear()
             _allowed.clear()
+            is_new = True
+    return is_new
 
 
 def declared() -> Iterable[type[Any]]:
@@ -108,14 +113,14 @@ def find(module: str, name: str) -> type[Any] | None:
     cls = _declared.get(key)
     if cls is not None:
         return cls
-    if key not in _found:
+    if key not in _classes:
         if key in OWN or key in MORE:
-            _found[key] = _import(key)
+            _classes[key] = _import(key)
         else:
-            _found[key] = next((c for c in _subclasses() if key_of(c) == key and is_allowed(c)), None)
-            if _found[key] is None:
-                return _found.pop(key)  # whoever imports it later finds it
-    return _found[key]
+            _classes[key] = next((c for c in _subclasses() if key_of(c) == key and is_allowed(c)), None)
+            if _classes[key] is None:
+                return _classes.pop(key)  # whoever imports it later finds it
+    return _classes[key]
 
 
 def _subclasses() -> Iterator[type[Any]]:

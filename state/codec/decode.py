@@ -94,8 +94,8 @@ class Decoder:
         cls: Any = NAMED.get((module, name)) or find(module, name)
         if cls is None or not arguments:
             return cls
-        made = tuple(self._argument(argument) for argument in arguments)
-        return None if None in made else cls[made]
+        parameters = tuple(self._argument(argument) for argument in arguments)
+        return None if None in parameters else cls[parameters]
 
     def _argument(self, argument: Any) -> Any:
         return self._type(typing.cast(Head, argument)) if isinstance(argument, list) else argument
@@ -147,12 +147,12 @@ def _object(decoder: Decoder, parts: list[Any]) -> Any:
     return _named(cls, set_attributes, object.__new__(cls), attributes)
 
 
-def _named(cls: type[Any], setter: Callable[[Any, Any], None], made: Any, state: Any) -> Any:
+def _named(cls: type[Any], setter: Callable[[Any, Any], None], instance: Any, state: Any) -> Any:
     try:
-        setter(made, state)
+        setter(instance, state)
     except LookupError as error:
         raise LookupError(f"{cls.__qualname__}.{error.args[0]}") from None
-    return made
+    return instance
 
 
 def _must_be(same: bool, cls: type[Any]) -> None:
@@ -167,12 +167,12 @@ def _extended(decoder: Decoder, parts: list[Any]) -> Any:
         return content
     base = next((base for base in cls.__mro__ if base is type(content)), None)
     _must_be(base is not None, cls)
-    made = MAKERS.get(type(content), _made)(cls, content)
-    set_attributes(made, attributes)
-    return made
+    instance = MAKERS.get(type(content), _instance_of)(cls, content)
+    set_attributes(instance, attributes)
+    return instance
 
 
-def _made(cls: type[Any], content: Any) -> Any:
+def _instance_of(cls: type[Any], content: Any) -> Any:
     return type(content).__new__(cls, content)
 
 
@@ -190,24 +190,24 @@ def _made_tuple(cls: type[Any], content: tuple[Any, ...]) -> Any:
 def _filled(filler: Callable[..., Any]) -> Callable[[type[Any], Any], Any]:
     def make(cls: type[Any], content: Any) -> Any:
         base: Any = type(content)
-        made = base.__new__(cls)
-        base.__init__(made)
-        filler(made, content)
-        return made
+        instance = base.__new__(cls)
+        base.__init__(instance)
+        filler(instance, content)
+        return instance
 
     return make
 
 
 def _made_deque(cls: type[Any], content: collections.deque[Any]) -> Any:
-    made: Any = collections.deque.__new__(cls)
-    collections.deque.__init__(made, content, content.maxlen)
-    return made
+    instance: Any = collections.deque.__new__(cls)
+    collections.deque.__init__(instance, content, content.maxlen)
+    return instance
 
 
 def _made_default_dict(cls: type[Any], content: collections.defaultdict[Any, Any]) -> Any:
-    made: Any = collections.defaultdict.__new__(cls)
-    collections.defaultdict.__init__(made, content.default_factory, dict.items(content))
-    return made
+    instance: Any = collections.defaultdict.__new__(cls)
+    collections.defaultdict.__init__(instance, content.default_factory, dict.items(content))
+    return instance
 
 
 MAKERS: dict[type[Any], Callable[[type[Any], Any], Any]] = {
@@ -217,17 +217,17 @@ MAKERS: dict[type[Any], Callable[[type[Any], Any], Any]] = {
     bytearray: _filled(bytearray.extend),
     dict: _filled(dict.update),
     collections.OrderedDict: _filled(
-        lambda made, content: _set_items(collections.OrderedDict, made, content)
+        lambda instance, content: _set_items(collections.OrderedDict, instance, content)
     ),
-    collections.Counter: _filled(lambda made, content: _set_items(dict, made, content)),
+    collections.Counter: _filled(lambda instance, content: _set_items(dict, instance, content)),
     collections.deque: _made_deque,
     collections.defaultdict: _made_default_dict,
 }
 
 
-def _set_items(base: Any, made: Any, content: Any) -> None:
+def _set_items(base: Any, instance: Any, content: Any) -> None:
     for key, item in content.items():
-        base.__setitem__(made, key, item)
+        base.__setitem__(instance, key, item)
 
 
 def _pairs(decoder: Decoder, pairs: list[Any]) -> dict[Any, Any]:
@@ -281,9 +281,9 @@ def _default_dict(_: Decoder, parts: list[Any]) -> Any:
 
 
 def _array(_: Decoder, parts: list[Any]) -> Any:
-    made: Any = array.array(parts[0])
-    made.frombytes(parts[1])
-    return made
+    values: Any = array.array(parts[0])
+    values.frombytes(parts[1])
+    return values
 
 
 def _by_name(classes: tuple[type[Any], ...]) -> Callable[[Decoder, Any], Any]:

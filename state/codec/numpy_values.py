@@ -51,9 +51,9 @@ def read_array(parts: list[Any]) -> Any:
         flat = np.empty(len(content), dtype=dtype)
         for place, item in enumerate(content):
             flat[place] = item
-    made = flat.reshape(shape, order=order)
-    made.flags.writeable = writeable
-    return made
+    array = flat.reshape(shape, order=order)
+    array.flags.writeable = writeable
+    return array
 
 
 def read_scalar(parts: list[Any]) -> Any:

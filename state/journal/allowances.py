@@ -11,7 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from .budget_accounts import AccountKey, Ahead, Amount, Granted, Limits, Settlement, Wanted
 
@@ -29,17 +30,14 @@ class _Stock:
     until: float
 
 
-@dataclass(slots=True)
-class _Pace:
+class _Pace(NamedTuple):
     """How fast calls come: each time that a second is enough to use all, twice as much is set aside."""
 
-    calls: int = 0
-    at: float = field(default=-KEPT_S)
+    calls: int
+    at: float
 
-    def next(self, now: float) -> int:
-        self.calls = 0 if now - self.at > KEPT_S else min(MOST, max(1, 2 * self.calls))
-        self.at = now
-        return self.calls
+    def is_over(self, now: float) -> bool:
+        return now - self.at > KEPT_S
 
 
 class Allowances:
@@ -76,17 +74,19 @@ class Allowances:
         self, wanted: Mapping[AccountKey, tuple[Limits, Amount]], owner: str
     ) -> dict[AccountKey, Ahead]:
         """Return what to set aside ahead in accounts; what is left of the stocks there goes into it."""
-        now, found = time.monotonic(), {}
+        now, allowances = time.monotonic(), {}
         with self._lock:
             for key, (limits, bound) in wanted.items():
-                calls = self._paces.setdefault(key, _Pace()).next(now)
+                pace = self._paces.get(key)
+                calls = 0 if pace is None or pace.is_over(now) else min(MOST, max(1, 2 * pace.calls))
+                self._paces[key] = _Pace(calls, now)
                 stock = self._stocks.get(key)
                 left = Amount()
                 if stock is not None and stock.owner == owner:
                     left = self._stocks.pop(key).left
                 if calls or any(left):
-                    found[key] = Ahead(left, bound, calls, limits)
-        return found
+                    allowances[key] = Ahead(left, bound, calls, limits)
+        return allowances
 
     def put(self, stocks: Mapping[AccountKey, Ahead], owner: str) -> None:
         """Keep what was set aside ahead."""
@@ -99,17 +99,17 @@ class Allowances:
 
     def unused(self, *, whole: bool = False) -> list[Settlement]:
         """Return what gives back the stocks whose time is over, or the whole of them."""
-        now, given = time.monotonic(), []
+        now, settlements = time.monotonic(), []
         with self._lock:
             for key, stock in list(self._stocks.items()):
                 if whole or stock.until < now:
                     del self._stocks[key]
                     if any(stock.left):
-                        given.append(Settlement(key, stock.owner, stock.left, Amount()))
+                        settlements.append(Settlement(key, stock.owner, stock.left, Amount()))
             for key, pace in list(self._paces.items()):
-                if now - pace.at > KEPT_S:
+                if pace.is_over(now):
                     del self._paces[key]
-        return given
+        return settlements
 
     def forget(self) -> None:
         """Take note that somebody gave all of it back."""

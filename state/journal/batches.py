@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
-from ..statuses import BatchStatus, Lane
+from ..statuses import BatchStatus
 from .journal import Journal
 from .lost import WrittenBy
 from .records import CallKey, ThreadStatement
@@ -63,12 +63,6 @@ _OPEN = (
 )
 
 
-def lane_of(journal: Journal, thread_id: str) -> Lane | None:
-    """Return the lane in which a thread ran last, None if it never had to choose one."""
-    rows = journal.query("SELECT lane FROM runs WHERE thread_id = ?", (thread_id,))
-    return rows[0]["lane"] if rows else None
-
-
 async def gather(journal: Journal, batch: Batch, requests: Sequence[BatchRequest]) -> None:
     """Put a batch on record, so that a loss of power does not undo it."""
     marks = ", ".join("?" * len(fields(Batch)))
@@ -106,14 +100,14 @@ async def find_request(
         return None
     sql = f"{here} AND r.path = ? AND b.started_at >= ? AND b.started_at < ? ORDER BY r.rowid"
     rows = await journal.aquery(sql, (*place, path, earlier.since, earlier.before))
-    found = await earlier.find(key.task, [BatchRequest(**row) for row in rows], written_by)
-    if found is None:
+    request = await earlier.find(key.task, [BatchRequest(**row) for row in rows], written_by)
+    if request is None:
         return None
-    earlier.claimed.add(found.id)
+    earlier.claimed.add(request.id)
     sql = "UPDATE batch_requests SET task = ?, occurrence = ? WHERE id = ?"
-    renamed = (sql, (key.task, key.occurrence, found.id))
+    renamed = (sql, (key.task, key.occurrence, request.id))
     await journal.awrite([ThreadStatement(renamed, key.thread_id)])
-    return found.of(key)
+    return request.of(key)
 
 
 async def read_batch(journal: Journal, batch_id: str) -> Batch | None:
@@ -148,9 +142,9 @@ async def keep_results(
     journal: Journal, batch_id: str, results: Mapping[str, str], problem: str | None
 ) -> None:
     """Record the results of a batch, all at once, and that it has ended."""
-    kept = "UPDATE batch_requests SET result = ? WHERE id = ? AND batch = ?"
+    sql = "UPDATE batch_requests SET result = ? WHERE id = ? AND batch = ?"
     ended = "UPDATE batches SET status = 'ended', problem = ?, ended_at = ? WHERE id = ?"
-    rows = [(kept, (result, request, batch_id)) for request, result in results.items()]
+    rows = [(sql, (result, request, batch_id)) for request, result in results.items()]
     await journal.awrite([*rows, (ended, (problem, time.time(), batch_id))])
 
 
@@ -190,8 +184,8 @@ def awaited(journal: Journal, threads: Collection[str]) -> dict[str, list[Awaite
     marks = ", ".join("?" * len(threads))
     unended = f"r.thread_id IN (SELECT thread_id FROM runs WHERE status <> 'done' AND thread_id IN ({marks}))"
     sql = f"SELECT r.thread_id AS thread, count(*) AS calls, {_BATCH} {_OPEN} AND {unended}"
-    found: dict[str, list[Awaited]] = {thread: [] for thread in threads}
+    batches: dict[str, list[Awaited]] = {thread: [] for thread in threads}
     for row in journal.query(f"{sql} GROUP BY r.thread_id, b.id ORDER BY b.started_at", tuple(threads)):
         thread, calls = row.pop("thread"), row.pop("calls")
-        found[thread].append(Awaited(Batch(**row), calls))
-    return found
+        batches[thread].append(Awaited(Batch(**row), calls))
+    return batches

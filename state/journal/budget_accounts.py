@@ -23,7 +23,6 @@ SHARES = 50  # of what is left, a process has at most one ahead
 RENEW = "UPDATE budget_holds SET expires_at = {now} + ? WHERE owner = ?"
 FORGET = "DELETE FROM budget_holds WHERE owner = ? AND calls = 0 AND tokens = 0 AND picos = 0"
 HOLDS = "SELECT count(*) AS n FROM budget_holds WHERE owner = ?"
-RESOURCES = ("calls", "tokens", "usd")
 Resource = Literal["calls", "tokens", "usd"]
 
 
@@ -46,7 +45,7 @@ class Amount(NamedTuple):
     def of(cls, cost: Cost) -> Amount:
         """Return what budgets are charged for a cost."""
         usd = cost.charged_usd if cost.known_usd or cost.estimated_usd else 0.0  # the exact sum is slow
-        return cls(cost.calls, cost.charged_tokens, picos(usd, up=True))
+        return cls(cost.calls, cost.charged_tokens, picos(usd))
 
     def plus(self, other: Amount) -> Amount:
         return Amount(self.calls + other.calls, self.tokens + other.tokens, self.picos + other.picos)
@@ -63,19 +62,31 @@ class Limits(NamedTuple):
     picos: int | None = None
 
     def tightest(self, other: Limits) -> Limits:
-        pairs = zip(self, other, strict=True)
-        return Limits(*(min(both, default=None) for both in ([n for n in p if n is not None] for p in pairs)))
+        return Limits(*map(_tighter, self, other))
 
     def replaced(self, by_hand: Limits) -> Limits:
         """Return these, with those that somebody set by hand in their place."""
-        return Limits(*(named if hand is None else hand for named, hand in zip(self, by_hand, strict=True)))
+        return Limits(*map(_first, by_hand, self))
 
     def broken_by(self, total: Amount) -> Resource | None:
         """Return the first limit that a sum is beyond."""
-        for resource, limit, amount in zip(RESOURCES, self, total, strict=True):
-            if limit is not None and amount > limit:
-                return resource  # type: ignore[return-value]
+        if self.calls is not None and total.calls > self.calls:
+            return "calls"
+        if self.tokens is not None and total.tokens > self.tokens:
+            return "tokens"
+        if self.picos is not None and total.picos > self.picos:
+            return "usd"
         return None
+
+
+def _first(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one
+
+
+def _tighter(one: int | None, other: int | None) -> int | None:
+    if one is None:
+        return other
+    return one if other is None else min(one, other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +205,14 @@ def reserve(
     for number, call in enumerate(wanted):
         if call.owner is not None and (left := list(_left_by(db, call.owner))):
             outcomes[number] = Granted(tuple(left))
-    asked = {number: call for number, call in enumerate(wanted) if number not in outcomes}
-    keys = sorted({key for call in asked.values() for key in call.accounts})
-    stand = {key: _opened(db, key, asked.values(), now) for key in keys}
+    open_calls = {number: call for number, call in enumerate(wanted) if number not in outcomes}
+    keys = sorted({key for call in open_calls.values() for key in call.accounts})
+    stand = {key: _opened(db, key, open_calls.values(), now) for key in keys}
     for key, more in ahead.items():
         stand[key].reserved = stand[key].reserved.minus(more.left)
     excess: dict[AccountKey, Amount] = {}
     granted: dict[tuple[AccountKey, str], Amount] = {}
-    for number, call in asked.items():
+    for number, call in open_calls.items():
         refused = _refusal(db, call, stand, now)
         if refused is not None:
             outcomes[number] = refused
@@ -213,8 +224,8 @@ def reserve(
             stand[key].reserved = stand[key].reserved.plus(call.bound)
             granted[key, holder] = granted.get((key, holder), Amount()).plus(call.bound)
         outcomes[number] = Granted(tuple((key, holder, call.bound) for key in call.accounts))
-    kept = {key: replace(more, left=stand[key].part_of(more)) for key, more in ahead.items()}
-    for key, more in kept.items():
+    stocks = {key: replace(more, left=stand[key].part_of(more)) for key, more in ahead.items()}
+    for key, more in stocks.items():
         added = more.left.minus(ahead[key].left)
         excess[key] = excess.get(key, Amount()).minus(added)
         granted[key, owner] = granted.get((key, owner), Amount()).plus(added)
@@ -224,7 +235,7 @@ def reserve(
     for (key, holder), amount in sorted(granted.items()):
         db.execute(_HOLD.format(now=now), (*key, holder, *amount, LIFETIME_S))
     clock = max((here.now for here in stand.values()), default=None)
-    return [outcomes[number] for number in range(len(wanted))], kept, clock
+    return [outcomes[number] for number in range(len(wanted))], stocks, clock
 
 
 @dataclass(slots=True)
@@ -244,21 +255,21 @@ class _Standing:
         total = self.spent.plus(self.reserved)
         for limit, amount, bound in zip(limits, total, ahead.bound, strict=True):
             if limit is not None and bound:
-                calls = min(calls, max(0, limit - amount) // (SHARES * bound))
+                calls = max(0, min(calls, (limit - amount) // (SHARES * bound)))
         return Amount(*(calls * bound for bound in ahead.bound))
 
 
 def _opened(db: Transaction, key: AccountKey, calls: Iterable[Wanted], now: str) -> _Standing:
     """Lock an account, with all that is asked of it set aside, and return how it stood before."""
-    asked, limits, ends_at = Amount(), Limits(), None
+    total, limits, ends_at = Amount(), Limits(), None
     for call in calls:
         if key in call.accounts:
-            asked = asked.plus(call.bound)
+            total = total.plus(call.bound)
             ends_at, limits = call.accounts[key]
-    (row,) = db.execute(_OPEN.format(now=now), (*key, ends_at, *asked, *limits))
+    (row,) = db.execute(_OPEN.format(now=now), (*key, ends_at, *total, *limits))
     spent, held = _amount(row), _amount(row, "held_")
     by_hand = Limits(row["set_calls"], row["set_tokens"], row["set_picos"])
-    return _Standing(ends_at, spent, held.minus(asked), by_hand, float(row["now"]))
+    return _Standing(ends_at, spent, held.minus(total), by_hand, float(row["now"]))
 
 
 def _amount(row: Mapping[str, Any], prefix: str = "") -> Amount:
@@ -269,7 +280,7 @@ def _refusal(
     db: Transaction, call: Wanted, stand: Mapping[AccountKey, _Standing], now: str
 ) -> Declined | None:
     """Return why a call does not fit, None if it does: an account that never will comes first."""
-    found: Declined | None = None
+    refusal: Declined | None = None
     for key, (_, named) in call.accounts.items():
         here = stand[key]
         limits = named.replaced(here.by_hand)
@@ -282,8 +293,8 @@ def _refusal(
         account = Account(key, here.ends_at, limits, here.spent, live, here.dead)
         if ended is not None:
             return Declined(account, ended)
-        found = found or Declined(account, None)
-    return found
+        refusal = refusal or Declined(account, None)
+    return refusal
 
 
 def _dead(db: Transaction, key: AccountKey, now: str) -> Amount:
@@ -332,8 +343,9 @@ def settling(settlements: Iterable[Settlement]) -> Iterator[Statement]:
         if known is None:
             sums[place] = each
         else:
-            bound, spent = known.bound.plus(each.bound), known.spent.plus(each.spent)
-            sums[place] = Settlement(each.key, each.owner, bound, spent)
+            sums[place] = replace(
+                known, bound=known.bound.plus(each.bound), spent=known.spent.plus(each.spent)
+            )
     for (key, owner), settled in sorted(sums.items(), key=itemgetter(0)):
         yield SettlingStatement((_SETTLE, (*settled.spent, *settled.bound, *key)), settled)
         yield SettlingStatement((_LET_GO, (*settled.bound, *key, owner)), settled)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..budget import ThreadBudgets
-from ..money import dollars
+from ..money import PICOS, dollars, picos
 from ..periods import PERIODS, Period
 from .budget_accounts import AccountKey, Amount, Limits
 from .dialect import Transaction
@@ -46,10 +46,11 @@ class BudgetAccount:
     def left(self) -> dict[str, float]:
         """What can still be set aside, of what is limited."""
         used = (self.spent, self.reserved, self.unsettled)
-        return {
-            name: max(0, round(limit - sum(amounts[name] for amounts in used), 12))
+        exact = {
+            name: max(0, picos(limit) - sum(picos(amounts[name]) for amounts in used))
             for name, limit in self.limits.items()
         }
+        return {name: dollars(n) if name == "usd" else n // PICOS for name, n in exact.items()}
 
 
 def accounts(
@@ -74,19 +75,19 @@ def accounts(
         f"AND (? = 1 OR a.ends_at IS NULL OR a.ends_at > {now})"
     )
     period = None if per == "any" else per or ""
-    found = journal.query(sql, (scope, scope, period, period, int(past)))
+    rows = journal.query(sql, (scope, scope, period, period, int(past)))
     only_set = (  # limits of which nothing has been spent yet
         f"SELECT l.scope, l.per, {hand} FROM budget_limits l WHERE (CAST(? AS TEXT) IS NULL OR l.scope = ?) "
         "AND (CAST(? AS TEXT) IS NULL OR l.per = ?) AND NOT EXISTS (SELECT 1 FROM budget_accounts a WHERE "
         f"a.scope = l.scope AND a.per = l.per AND (a.ends_at IS NULL OR a.ends_at > {now}))"
     )
-    found += journal.query(only_set, (scope, scope, period, period))
-    return sorted(map(_account, found), key=lambda each: (each.scope, each.per or "", -each.starts_at))
+    rows += journal.query(only_set, (scope, scope, period, period))
+    return sorted(map(_account, rows), key=lambda each: (each.scope, each.per or "", -each.starts_at))
 
 
 def accounts_of(journal: Journal, budgets: ThreadBudgets) -> list[BudgetAccount]:
     """Return how those accounts stand that a thread's calls are paid from."""
-    scopes = dict.fromkeys([*budgets.ruled, *(budget.scope or "" for budget in budgets.shared)])
+    scopes = dict.fromkeys([*budgets.ruled, *(budget.scope for budget in budgets.shared if budget.scope)])
     return [account for scope in scopes for account in accounts(journal, scope)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -73,7 +73,6 @@ class CallCommits(Forked):
         if self._under_way:
             with suppress(StoreError):  # told to each that is under way
                 self._store.flush()
-            wait(self._under_way)
         for written in list(self._under_way):
             self._keep(written)
 
@@ -99,8 +98,6 @@ class CallCommits(Forked):
 
     def _end(self, batch: _Batch, written: Future[None]) -> None:
         self._keep(written)
-        if batch.done.done():
-            return
         if batch.error is None:
             batch.done.set_result(None)
         else:

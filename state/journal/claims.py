@@ -86,10 +86,10 @@ class Claims(Forked):
         """
         name = self._owner.new_name()
         if self._is_file:
-            taken = self._journal.transact(lambda transaction: self._take(transaction, thread_id, name))
+            result = self._journal.transact(lambda transaction: self._take(transaction, thread_id, name))
         else:
-            taken = self._take(self._journal.store, thread_id, name)  # in one statement
-        return self._hold(thread_id, *taken)
+            result = self._take(self._journal.store, thread_id, name)  # in one statement
+        return self._hold(thread_id, *result)
 
     async def aacquire(self, thread_id: str) -> bool:
         """Like `acquire`, from an event loop: all that begin in one pass of it are claimed together."""
@@ -117,13 +117,14 @@ class Claims(Forked):
         if self._is_file and name.endswith(".1"):  # the first one of this session
             held = "SELECT owner FROM claims WHERE expires_at > 0"
             self._owner.sweep(row["owner"] for row in transaction.execute(held))
-        taken = transaction.execute(
-            *taking([Wish(thread_id, name)], self._owner.row(), self.lifetime_s, self._dialect.now, dead)
+        statement = taking(
+            [Wish(thread_id, name)], self._owner.row(), self.lifetime_s, self._dialect.now, dead
         )
-        if not taken:
+        row = next(iter(transaction.execute(*statement)), None)
+        if row is None:
             raise _busy(self._row(transaction, thread_id))
-        claim.epoch = taken[0]["epoch"]
-        return claim, taken[0]["is_new"] == 1
+        claim.epoch = row["epoch"]
+        return claim, row["is_new"] == 1
 
     async def _take_all(self, wishes: Sequence[Wish]) -> list[dict[str, Any] | None]:
         return await take_all(self._journal, wishes, self._owner.row(), self.lifetime_s)
@@ -199,7 +200,7 @@ class Claims(Forked):
             if state != (first or state):
                 return
             first = state
-            await asyncio.sleep(min(LOOK_S, max(0.01, row["left_s"])))
+            await asyncio.sleep(LOOK_S)
 
     def _is_live(self, row: Mapping[str, Any]) -> bool:
         return row["left_s"] > 0 and self._owner.lives(row)
@@ -252,8 +253,8 @@ class Claims(Forked):
             for thread in of_run
             if (claim := self._claim_of(thread)) and (self.may_be_ended or not self._is_sure(claim))
         ]
-        asked = sorted({*doubtful, *of_others})
-        return self._rows_of(asked, self._dialect.for_share) if asked else None
+        threads = sorted({*doubtful, *of_others})
+        return self._rows_of(threads, self._dialect.for_share) if threads else None
 
     def fence(self, statements: Sequence[Statement]) -> Statement | None:
         """Return a statement that fails unless all these runs hold their leases; None where none can tell."""
@@ -269,13 +270,11 @@ class Claims(Forked):
 
     def refused(self, statements: Sequence[Statement], rows: Rows) -> dict[str, ThreadBusy]:
         """Return why threads may not be written to."""
-        if not rows and not self._lost and not self.may_be_ended:
-            return {}
         of_run, of_others = _threads(statements)
         problems: dict[str, ThreadBusy] = {}
-        found = {row["thread_id"]: row for row in rows}
+        by_thread = {row["thread_id"]: row for row in rows}
         for thread in of_run:
-            claim, row = self._claim_of(thread), found.get(thread)
+            claim, row = self._claim_of(thread), by_thread.get(thread)
             unasked = row is None and not self.may_be_ended
             if claim is not None and not unasked and (row is None or not claim.is_in(row)):
                 self._lose({thread: claim}, TAKEN_OVER)
@@ -283,9 +282,9 @@ class Claims(Forked):
                 self._refuse_lost(thread)
             except ClaimLost as lost:
                 problems[thread] = lost
-        for thread in of_others & found.keys():
-            if self._is_live(found[thread]):
-                problems[thread] = _busy(found[thread])
+        for thread in of_others & by_thread.keys():
+            if self._is_live(by_thread[thread]):
+                problems[thread] = _busy(by_thread[thread])
         return problems
 
     # Renewing
@@ -311,14 +310,14 @@ class Claims(Forked):
         held = dict(self._held)
         renewed = {thread_id: claim.renewed() for thread_id, claim in held.items()}
         rows = self._journal.transact(lambda transaction: self._prolong(transaction, held))
-        kept = {row["thread_id"] for row in rows if held[row["thread_id"]].is_in(row)}
-        self.renewals += len(kept)
+        alive = {row["thread_id"] for row in rows if held[row["thread_id"]].is_in(row)}
+        self.renewals += len(alive)
         with self._lock:
-            for thread_id in kept:
+            for thread_id in alive:
                 if self._held.get(thread_id) is held[thread_id]:
                     self._held[thread_id] = renewed[thread_id]
         self._lose(
-            {thread_id: claim for thread_id, claim in held.items() if thread_id not in kept}, TAKEN_OVER
+            {thread_id: claim for thread_id, claim in held.items() if thread_id not in alive}, TAKEN_OVER
         )
 
     def _prolong(self, transaction: Transaction, held: Mapping[str, Claim]) -> Rows:

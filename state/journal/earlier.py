@@ -51,8 +51,8 @@ def prompt_of(messages: str, params: str) -> str:
     What the model brings of its own is on record beside it, and no part of it. Images have their hashes in
     it, as on record; older files hold the images themselves.
     """
-    asked = {name: value for name, value in json.loads(params).items() if name not in OF_THE_MODEL}
-    return f"{json.dumps(json.loads(named(messages)), ensure_ascii=False)} {json.dumps(asked)}"
+    fields = {name: value for name, value in json.loads(params).items() if name not in OF_THE_MODEL}
+    return f"{json.dumps(json.loads(named(messages)), ensure_ascii=False)} {json.dumps(fields)}"
 
 
 def _words(prompt: str) -> list[str]:

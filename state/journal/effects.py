@@ -185,12 +185,12 @@ def decide_effect(
         *(key, effect.status, effect.started_at if started_at is None else started_at, effect.ended_at),
     )
     # Nobody else may have decided since the record was read, and no run may have started it anew.
-    taken = journal.store.execute(
+    rows = journal.store.execute(
         "UPDATE effects SET status = ?, result = ?, ended_at = ? WHERE key = ? AND status = ? "
         "AND started_at = ? AND ended_at IS NOT DISTINCT FROM ? RETURNING key",
         values,
     )
-    if not taken:
+    if not rows:
         now = find_effect(journal, key)
         why = (now and now.decision) or "It was started again, or it ended, since you looked at it."
         raise InputError(f"The effect {key!r}: {why} Your decision was not taken.")

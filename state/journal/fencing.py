@@ -76,7 +76,7 @@ class Refused(Exception):
 
 def check(guard: Guard, transaction: Transaction, statements: Sequence[Statement]) -> None:
     """Ask the guard about the statements of an open transaction. Raises Refused."""
-    asked = guard.question(statements)
-    rows = [] if asked is None else transaction.execute(*asked)
+    question = guard.question(statements)
+    rows = [] if question is None else transaction.execute(*question)
     if refused := guard.refused(statements, rows):
         raise Refused(refused)

@@ -28,7 +28,11 @@ _NAMES: Final = (
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One row; times are Unix seconds of the database's clock. `input` and `options` are plain data."""
+    """One row; times are Unix seconds of the database's clock. `input` and `options` are plain data.
+
+    Of one whose turn has begun, `begun` is the number of the latest input that was begun before, -1 without
+    one. `is_part` says whether its thread is a part of another one, `is_heard` whether anybody listens.
+    """
 
     thread_id: str
     graph: str
@@ -46,6 +50,9 @@ class JobRecord:
     former: str | None = None
     stop: bool = False
     version: str | None = None
+    begun: int = -1
+    is_part: bool = False
+    is_heard: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -100,7 +107,8 @@ def find_job(journal: Journal, thread_id: str) -> JobRecord | None:
 def _job(journal: Journal, row: Mapping[str, Any]) -> JobRecord:
     texts = {"input": journal.whole(row["input"]), "options": row["options"]}
     data = {name: json.loads(text) for name, text in texts.items()}
-    return JobRecord(**{**row, **data, "stop": bool(row["stop"])})
+    flags = {name: bool(row.get(name)) for name in ("stop", "is_part", "is_heard")}
+    return JobRecord(**{**row, **data, **flags})
 
 
 def last_trace(journal: Journal, thread_id: str) -> int:
@@ -142,12 +150,23 @@ def take_job(
         f"UPDATE jobs SET status = 'running', former = owner, owner = ?, expires_at = {now} + ?, "
         f"epoch = epoch + 1, attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = "
         f"(SELECT thread_id FROM jobs WHERE {due} ORDER BY due_at, thread_id LIMIT 1) AND {due} "
-        f"RETURNING {_NAMES}"
+        f"RETURNING {_taken(now)}"
     )
     if not journal.query(f"SELECT 1 FROM jobs WHERE {due} LIMIT 1", values):
         return None  # nobody waits for a lock in order to find nothing
     rows = _returned(journal, sql, (owner, lease_s, *values, *values))
     return _job(journal, rows[0]) if rows else None
+
+
+def _taken(now: str) -> str:
+    """Return the columns of a job whose turn begins, with what else its worker has to know."""
+    return (
+        f"{_NAMES}, (SELECT coalesce(max(i.trace), -1) FROM invocations i "
+        "WHERE i.thread_id = jobs.thread_id) AS begun, "
+        "EXISTS (SELECT 1 FROM job_parts p WHERE p.thread_id = jobs.thread_id) AS is_part, "
+        "EXISTS (SELECT 1 FROM stream_listeners l WHERE l.thread_id = jobs.thread_id "
+        f"AND l.expires_at > {now}) AS is_heard"
+    )
 
 
 def _serves(graphs: Collection[str], versions: Collection[str], begins: bool) -> tuple[str, list[str]]:
@@ -178,23 +197,35 @@ def overdue_jobs(
     return [_job(journal, row) for row in journal.query(sql, (engine, *names, overdue_s, limit))]
 
 
-def begin_turn(journal: Journal, thread_id: str, owner: str, token: int) -> JobRecord | None:
+async def begin_turn(
+    journal: Journal,
+    thread_id: str,
+    owner: str,
+    token: int,
+    graphs: Collection[str],
+    *,
+    versions: Collection[str] = (),
+    begins: bool = True,
+) -> JobRecord | None:
     """Begin a turn that an engine has given to a worker; None if it comes too late, or nothing is to do.
 
     The engine's `token` grows with every turn that it gives. A worker that stood still may come with an older
-    one, when another has begun.
+    one, when another has begun. What a worker does not serve it does not begin either: see `take_job`. The
+    turn that it has already is its own: the connection was lost before the answer came, and it is sent again.
     """
     now = journal.dialect.now
+    serves, names = _serves(graphs, versions, begins)
     sql = (
         f"UPDATE jobs SET status = 'running', former = owner, owner = ?, expires_at = NULL, epoch = ?, "
-        f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = ? AND epoch < ? "
-        f"AND status IN ('queued', 'running', 'waiting') RETURNING {_NAMES}"
+        f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = ? "
+        "AND (epoch < ? OR (epoch = ? AND owner = ?)) AND status IN ('queued', 'running', 'waiting') "
+        f"AND {serves} RETURNING {_taken(now)}"
     )
-    rows = _returned(journal, sql, (owner, token, thread_id, token))
+    rows = await journal.store.aexecute(sql, (owner, token, thread_id, token, token, owner, *names))
     return _job(journal, rows[0]) if rows else None
 
 
-def end_turn(
+async def end_turn(
     journal: Journal,
     job: JobRecord,
     status: JobStatus,
@@ -210,6 +241,7 @@ def end_turn(
     One that is to be canceled is then, unless another turn has to take what its parts have brought.
     One that is queued is due `after_s` seconds. Whoever was woken while it ran has another turn.
     """
+    await journal.aflush()  # how the run ended stands on record before how its turn did
     now = journal.dialect.now
     due = "?" if after_s is None else f"{now} + ?"
     again = "0 = 1" if status in ("done", "canceled") else "woken = 1"
@@ -224,13 +256,10 @@ def end_turn(
         "RETURNING status"
     )
     when = due_at if after_s is None else after_s
-    rows = _returned(
-        journal,
-        sql,
-        (status, when, kind, int(attempts != "none"), int(attempts == "one less"), job.thread_id, job.epoch),
-    )
-    found: JobStatus | None = rows[0]["status"] if rows else None
-    return found
+    left = int(attempts != "none"), int(attempts == "one less")
+    rows = await journal.store.aexecute(sql, (status, when, kind, *left, job.thread_id, job.epoch))
+    new_status: JobStatus | None = rows[0]["status"] if rows else None
+    return new_status
 
 
 def forgive_turn(journal: Journal, job: JobRecord) -> None:
@@ -291,8 +320,8 @@ def wake_job(journal: Journal, thread_id: str, options: Mapping[str, Any] | None
         "UPDATE job_parts SET is_told = 1 WHERE parent = ? AND thread_id IN "
         "(SELECT thread_id FROM jobs WHERE status IN ('partial', 'failed', 'canceled'))"
     )
-    given = json.dumps({**job.options, **(options or {})})
-    journal.write([(sql, (given, thread_id)), (parts, (thread_id,))])
+    text = json.dumps({**job.options, **(options or {})})
+    journal.write([(sql, (text, thread_id)), (parts, (thread_id,))])
     return job
 
 
@@ -320,8 +349,8 @@ def stop_job(journal: Journal, thread_id: str) -> JobStatus | None:
         "WHERE thread_id = ? RETURNING status"
     )
     rows = _returned(journal, sql, (thread_id,))
-    found: JobStatus | None = rows[0]["status"] if rows else None
-    return found
+    status: JobStatus | None = rows[0]["status"] if rows else None
+    return status
 
 
 def fail_job(journal: Journal, thread_id: str, kind: str) -> None:
@@ -365,5 +394,5 @@ def drop_answers(journal: Journal, thread_id: str, questions: Iterable[str]) -> 
 
 def _returned(journal: Journal, sql: str, values: Iterable[Any]) -> list[dict[str, Any]]:
     """Run one statement in a transaction of its own, and return the rows that it returns."""
-    given = list(values)
-    return journal.transact(lambda transaction: transaction.execute(sql, given))
+    parameters = list(values)
+    return journal.transact(lambda transaction: transaction.execute(sql, parameters))

@@ -105,7 +105,8 @@ class Journal(Spending):
         """
         if execution is None:
             sql = "SELECT count(*) AS n FROM calls WHERE thread_id = ? AND task = ? AND request_hash = ?"
-            return int(self.query(sql, (thread_id, task, request_hash))[0]["n"])
+            (row,) = self.query(sql, (thread_id, task, request_hash))
+            return int(row["n"])
         with self._counting:
             counter = self._occurrences.setdefault(execution, Counter())
             number = counter[task, request_hash, attempt]
@@ -273,12 +274,12 @@ class Journal(Spending):
         """Record that a run of the thread starts or goes on, its graph's shape, and its limits, as JSON."""
         now = time.time()
         described = (None, None, None) if description is None else description.columns()
-        kept = ("fingerprint", "budget", "graph", "models", "input", "lane")
+        columns = ("fingerprint", "budget", "graph", "models", "input", "lane")
         sql = (
-            f"INSERT INTO runs (thread_id, {', '.join(kept)}, status, started_at, updated_at) "
+            f"INSERT INTO runs (thread_id, {', '.join(columns)}, status, started_at, updated_at) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
             "status = excluded.status, error = NULL, updated_at = excluded.updated_at, "
-            f"{', '.join(f'{name} = coalesce(excluded.{name}, runs.{name})' for name in kept)}"
+            f"{', '.join(f'{name} = coalesce(excluded.{name}, runs.{name})' for name in columns)}"
         )
         values = (thread_id, fingerprint, budget, *described, lane, "running", now, now)
         self.add_later(ThreadStatement((sql, values), thread_id))
@@ -329,8 +330,8 @@ class Journal(Spending):
             "SELECT trace FROM invocations WHERE thread_id = i.thread_id AND status <> 'done' AND id = ("
             "SELECT max(id) FROM invocations WHERE thread_id = i.thread_id)) ORDER BY id LIMIT 1"
         )
-        rows = self.query(sql, (thread_id, input_digest))
-        return float(rows[0]["started_at"]) if rows else None
+        row = next(iter(self.query(sql, (thread_id, input_digest))), None)
+        return None if row is None else float(row["started_at"])
 
     async def claim_answer(self, key: CallKey, path: str, written_by: WrittenBy) -> Call | None:
         """Return an answer that an earlier try at the same input paid for, and make it this call's own.
@@ -338,19 +339,19 @@ class Journal(Spending):
         The checkpoints of that try are lost, or the last of them, or it began anew: so its tasks have other
         ids, but the nodes ask the same in the same places and the same order. Each answer is claimed once.
         """
-        left = self._unclaimed.get(key.thread_id)
-        if left is None:
+        earlier = self._unclaimed.get(key.thread_id)
+        if earlier is None:
             return None
         where = (
             "thread_id = ? AND request_hash IN (?, ?) AND path = ? AND status = 'answered' "
             "AND started_at >= ? AND started_at < ? ORDER BY started_at, occurrence, rowid"
         )
-        values = (key.thread_id, *_hashes(key.request_hash), path, left.since, left.before)
-        found = await self._calls(where, values)
-        call = await left.find(key.task, found, written_by)
+        values = (key.thread_id, *_hashes(key.request_hash), path, earlier.since, earlier.before)
+        calls = await self._calls(where, values)
+        call = await earlier.find(key.task, calls, written_by)
         if call is None:
             return None
-        left.claimed.add(call.id)
+        earlier.claimed.add(call.id)
         sql = "UPDATE calls SET task = ?, occurrence = ? WHERE id = ?"
         claimed = (sql, (key.task, key.occurrence, call.id))
         await self.awrite([ThreadStatement(claimed, key.thread_id)])

@@ -103,8 +103,8 @@ def _bytes_of(value: Any) -> bytes:
 
 def _used(value: str | bytes) -> Iterator[str]:
     data = value if isinstance(value, bytes) else value.encode() if ";sha256=" in value else b""
-    for found in _USED.findall(data):
-        yield found.decode()
+    for digest in _USED.findall(data):
+        yield digest.decode()
 
 
 def fitting(table: Table, row: Mapping[str, Any], whose: str) -> dict[str, Any]:
@@ -157,14 +157,14 @@ class Copy:
         return self._contents(self._target, self._ours, thread)
 
     def _contents(self, query: Query, tables: Tables, thread: str) -> dict[str, Contents]:
-        found = {}
+        contents = {}
         for name in self._of_threads:
             here = Contents()
             for row in self._rows(query, tables, name, thread):
                 here.add(row)
             if here.rows:
-                found[name] = here
-        return found
+                contents[name] = here
+        return contents
 
     def _rows(self, query: Query, tables: Tables, name: str, thread: str) -> Iterator[dict[str, Any]]:
         for page in pages(query, tables[name], thread):
@@ -266,8 +266,8 @@ class Copy:
             (thread,),
         )
         for row in rows:
-            kept = fitting(table, row, f"The batch {row['id']!r}")
-            self._target(f"{_insert(table)} ON CONFLICT (id) DO NOTHING", list(kept.values()))
+            values = fitting(table, row, f"The batch {row['id']!r}")
+            self._target(f"{_insert(table)} ON CONFLICT (id) DO NOTHING", list(values.values()))
         self.copied.count("batches", len(rows))
 
     def _copy_blobs(self) -> None:

@@ -35,11 +35,11 @@ class _Known:
 async def touched(aquery: AQuery, threads: Sequence[str]) -> list[bool]:
     """Tell of each thread whether it was ever claimed, begun, or given a state."""
     marks = ", ".join(["(?)"] * len(threads))
-    found = " OR ".join(
+    condition = " OR ".join(
         f"EXISTS (SELECT 1 FROM {name} WHERE {name}.thread_id = asked.thread_id)"
         for name in ("claims", "checkpoints", "invocations")
     )
-    sql = f"WITH asked (thread_id) AS (VALUES {marks}) SELECT thread_id FROM asked WHERE {found}"
+    sql = f"WITH asked (thread_id) AS (VALUES {marks}) SELECT thread_id FROM asked WHERE {condition}"
     rows = {row["thread_id"] for row in await aquery(sql, threads)}
     return [thread in rows for thread in threads]
 

@@ -67,10 +67,10 @@ class OwnLocks:
                 handles = (int(each.name) for each in Path("/proc/self/fd").iterdir())
                 self._handle = next(each for each in handles if _is_of(each, identity))
             # Not /proc/locks, for which the kernel may take 10 ms after a pause.
-            told = Path(f"/proc/self/fdinfo/{self._handle}").read_text(encoding="ascii", errors="replace")
+            info = Path(f"/proc/self/fdinfo/{self._handle}").read_text(encoding="ascii", errors="replace")
         except (OSError, StopIteration):
             return False
-        return any(line.startswith("lock:") and _SHARED in line.split() for line in told.splitlines())
+        return any(line.startswith("lock:") and _SHARED in line.split() for line in info.splitlines())
 
 
 def _is_of(handle: int, identity: tuple[int, int]) -> bool:

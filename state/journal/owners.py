@@ -89,7 +89,7 @@ class FileOwner(Owner):
     def _show(self) -> None:
         if fcntl is not None:
             with suppress(OSError):  # a file system without locks
-                self._lock = _made(self._sign(self._token))
+                self._lock = _create_locked(self._sign(self._token))
 
     def lives(self, claim: Mapping[str, Any]) -> bool:
         host, machine = claim["host"], claim["machine"]
@@ -112,9 +112,9 @@ class FileOwner(Owner):
 
     def sweep(self, owners: Iterable[str]) -> None:
         """Delete the signs of the dead but for those of `owners`, whose claims still say that they lived."""
-        kept = {self._sign(name.partition(".")[0]) for name in owners}
+        alive = {self._sign(name.partition(".")[0]) for name in owners}
         for sign in self._database.parent.glob(f"{escape(self._database.name)}.owner-*"):
-            if sign not in kept and fcntl is not None:
+            if sign not in alive and fcntl is not None:
                 with suppress(OSError):
                     handle = _locked(sign)
                     sign.unlink(missing_ok=True)  # while it is locked, so that nobody begins to live by it
@@ -157,7 +157,7 @@ def _locked(path: Path, *, create: bool = False, shared: bool = False) -> int:
     return handle
 
 
-def _made(path: Path) -> int:
+def _create_locked(path: Path) -> int:
     """Make a file and lock it. Others may look at it, or take it for a dead one's, before it is locked."""
     while True:
         try:

@@ -78,11 +78,11 @@ def shares(wishes: Mapping[str, int], limit: int, turn: int) -> dict[str, int]:
     Those that are left over go round: in each `turn` to others.
     """
     order = sorted(wishes, key=lambda name: hashlib.sha256(f"{name} {turn}".encode()).digest())
-    found = dict.fromkeys(wishes, 0)
-    while limit > 0 and (open_ := [name for name in order if found[name] < wishes[name]]):
+    slots = dict.fromkeys(wishes, 0)
+    while limit > 0 and (open_ := [name for name in order if slots[name] < wishes[name]]):
         each = max(1, limit // len(open_))
         for name in open_[:limit]:
-            more = min(each, wishes[name] - found[name])
-            found[name] += more
+            more = min(each, wishes[name] - slots[name])
+            slots[name] += more
             limit -= more
-    return found
+    return slots

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from ..errors import StoreError
@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 
 SLICE_S = 0.002
 RENEW_S = LIFETIME_S / 3
-WAITS_S = (0.05, 1.0)  # for the calls of other processes to end: at first, and at most
+
+
+def pause_s(tries: int) -> float:
+    """Return for how long to wait for the calls of other processes to end, after so many tries."""
+    return min(1.0, 0.05 * 2.0**tries)
 
 
 @dataclass(slots=True)
@@ -50,17 +54,18 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Line:
-    """What asks in one event loop, and when the last ones were served."""
+    """What asks in one event loop, and until when the next ones are gathered."""
 
     asked: list[_Asked] = field(default_factory=list)
-    served_at: float = 0.0
-    had: int = 0  # how many these were
+    next_at: float = 0.0
     serving: bool = False
     task: asyncio.Task[None] | None = None
 
 
 class Reservations(Forked):
     """What this process has set aside in one database; safe to use from several threads and event loops."""
+
+    _alive_at: tuple[float, float]  # by both clocks, once it has set something aside
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
@@ -69,12 +74,11 @@ class Reservations(Forked):
         track(self)
 
     def _begin(self) -> None:
-        self._owner = secrets.token_hex(6)
+        self._owner = uuid4().hex
         self._lock = threading.Lock()
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._open = 0
-        self._alive_at = 0.0, 0.0
         self._allowances = Allowances(self._is_alive)
         self._given_back: set[str] = set()
         self._stop = threading.Event()
@@ -95,42 +99,40 @@ class Reservations(Forked):
         line = self._lines.get(loop)
         if line is None:
             line = self._lines[loop] = _Line()
-        asked = _Asked(wanted, loop.create_future())
-        line.asked.append(asked)
+        request = _Asked(wanted, loop.create_future())
+        line.asked.append(request)
         if not line.serving:
             line.serving = True
-            # Who asks alone, as a chain's steps do, would gain nothing by waiting.
-            wait = line.served_at + SLICE_S - loop.time() if line.had > 1 else 0.0
-            if wait > 0:
-                loop.call_later(wait, self._start, loop, line)
+            if loop.time() < line.next_at:
+                loop.call_at(line.next_at, self._start, loop, line)
             else:
                 loop.call_soon(self._start, loop, line)
-        return await asked.outcome
+        return await request.outcome
 
     def _start(self, loop: asyncio.AbstractEventLoop, line: _Line) -> None:
         line.task = loop.create_task(self._serve(loop, line))
 
     async def _serve(self, loop: asyncio.AbstractEventLoop, line: _Line) -> None:
         """Serve all that asks; what comes while the transaction runs is served by the next one."""
-        asked, line.asked = [each for each in line.asked if not each.outcome.done()], []
+        requests, line.asked = [each for each in line.asked if not each.outcome.done()], []
         try:
-            if asked:
-                await self._serve_these(asked)
+            if requests:
+                await self._serve_these(requests)
         except BaseException as error:
-            for each in asked:
+            for each in requests:
                 if not each.outcome.done():
                     each.outcome.set_exception(error)
-                    each.outcome.exception()
             if not isinstance(error, Exception):
                 raise
         finally:
-            line.served_at, line.had = loop.time(), len(asked)
+            if len(requests) > 1:  # who asks alone, as a chain's steps do, would gain nothing by waiting
+                line.next_at = loop.time() + SLICE_S
             line.serving = bool(line.asked)
             if line.serving:
                 loop.call_later(SLICE_S, self._start, loop, line)
 
-    async def _serve_these(self, asked: Sequence[_Asked]) -> None:
-        wanted = [each.wanted for each in asked]
+    async def _serve_these(self, requests: Sequence[_Asked]) -> None:
+        wanted = [each.wanted for each in requests]
         owner = self._owner
 
         here = {
@@ -149,12 +151,12 @@ class Reservations(Forked):
         if self.journal.dialect.for_update:  # what settles locks accounts too, and in an order of its own
             await self.journal.aflush()
         began = time.time()
-        outcomes, kept, clock = await self.journal.atransact(work, alone=False)
+        outcomes, stocks, clock = await self.journal.atransact(work, alone=False)
         self._prolonged()
-        self._allowances.put(kept, owner)
+        self._allowances.put(stocks, owner)
         if clock is not None:
             self._ahead_s = clock - (began + time.time()) / 2
-        for each, outcome in zip(asked, outcomes, strict=True):
+        for each, outcome in zip(requests, outcomes, strict=True):
             if isinstance(outcome, Granted):
                 self._took()
             if not each.outcome.done():
@@ -175,9 +177,8 @@ class Reservations(Forked):
         freed: asyncio.Future[None] = loop.create_future()
         with self._lock:
             self._waiters.append((loop, freed))
-        shortest, longest = WAITS_S
         with suppress(TimeoutError):
-            await asyncio.wait_for(freed, min(longest, shortest * 2**tries))
+            await asyncio.wait_for(freed, pause_s(tries))
 
     # Settling
 
@@ -248,7 +249,7 @@ class Reservations(Forked):
         else:
             with self._lock:
                 self._given_back.add(owner)
-                self._owner = secrets.token_hex(6)
+                self._owner = uuid4().hex
             self._allowances.forget()
         self._prolonged()
 

@@ -30,6 +30,6 @@ def holding(journal: Journal) -> str:
         return unended
     owner = FileOwner(journal.store.file)
     claims = journal.query(f"SELECT k.* FROM claims k WHERE {unended}")
-    found = {token[0]: row for row in claims if (token := _TOKEN.match(row["owner"]))}
-    dead = [token for token, row in found.items() if len(token) <= _LONGEST and not owner.lives(row)]
+    by_token = {token[0]: row for row in claims if (token := _TOKEN.match(row["owner"]))}
+    dead = [token for token, row in by_token.items() if len(token) <= _LONGEST and not owner.lives(row)]
     return " AND ".join([unended, *(f"substr(k.owner, 1, {len(t) + 1}) <> '{t}.'" for t in dead)])

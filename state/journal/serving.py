@@ -20,8 +20,8 @@ def tell_served(journal: Journal, worker: str, served: Iterable[tuple[str, str]]
         f"VALUES (?, ?, ?, {now} + ?) ON CONFLICT (worker, graph, version) "
         "DO UPDATE SET expires_at = excluded.expires_at"
     )
-    told = [(sql, (worker, graph, version, TOLD_FOR_S)) for graph, version in served]
-    journal.write([(f"DELETE FROM served_graphs WHERE expires_at < {now}", ()), *told])
+    statements = [(sql, (worker, graph, version, TOLD_FOR_S)) for graph, version in served]
+    journal.write([(f"DELETE FROM served_graphs WHERE expires_at < {now}", ()), *statements])
 
 
 def forget_served(journal: Journal, worker: str) -> None:

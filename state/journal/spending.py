@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 from ..cost import Cost
-from ..statuses import CUT
+from ..statuses import CUT, Lane
 from .dialect import Rows
-from .sums import cost_columns, cost_in
+from .sums import CACHED, cost_columns, cost_in
 from .tables import running_time
 
 _BELOW = "(? IS NULL OR task = ? OR substr(task, 1, length(?) + 1) = ? || '|')"
@@ -25,10 +26,15 @@ class Spending:
     """Reads it from the record."""
 
     query: Callable[..., Rows]
+    aquery: Callable[..., Awaitable[Rows]]
 
     def budget_of(self, thread_id: str) -> str | None:
-        rows = self.query("SELECT budget FROM runs WHERE thread_id = ?", (thread_id,))
-        return rows[0]["budget"] if rows else None
+        return self.terms_of(thread_id)[0]
+
+    def terms_of(self, thread_id: str) -> tuple[str | None, Lane | None]:
+        """Return under which budget and in which lane a thread ran last; None for what nobody chose."""
+        rows = self.query("SELECT budget, lane FROM runs WHERE thread_id = ?", (thread_id,))
+        return (rows[0]["budget"], rows[0]["lane"]) if rows else (None, None)
 
     def spent(self, thread_id: str, task: str | None = None) -> Cost:
         """Return what a thread's paid calls cost, and what its budget was charged where nobody counted.
@@ -44,11 +50,22 @@ class Spending:
         )
         return cost_in(row)
 
-    def cut_answers(self, thread_id: str) -> list[str]:
-        """Return the paths of the steps that took a text which was cut at its limit of tokens."""
-        where = "thread_id = ? AND status = 'answered' AND finish_reason = ?"
-        rows = self.query(f"SELECT DISTINCT path FROM calls WHERE {where} ORDER BY path", (thread_id, CUT))
-        return [row["path"] for row in rows]
+    async def spent_and_cut(self, thread_id: str) -> tuple[Cost, tuple[str, ...]]:
+        """Return what `spent` does, with the tokens that the providers read from their caches.
+
+        And the paths of the steps that took a text which was cut at its limit of tokens.
+        """
+        cut = "FROM calls WHERE thread_id = ? AND status = 'answered' AND finish_reason = ?"
+        sql = (
+            f"{FAMILY}SELECT {cost_columns()}, ({CACHED}) AS cached, EXISTS (SELECT 1 {cut}) AS is_cut "
+            "FROM calls WHERE source = 'model' AND thread_id IN (SELECT id FROM family)"
+        )
+        (row,) = await self.aquery(sql, (thread_id, thread_id, thread_id, CUT))
+        cost = replace(cost_in(row), cached_tokens=int(row["cached"]))
+        if not row["is_cut"]:
+            return cost, ()
+        rows = await self.aquery(f"SELECT DISTINCT path {cut} ORDER BY path", (thread_id, CUT))
+        return cost, tuple(each["path"] for each in rows)
 
     def ran_s(self, thread_id: str, task: str | None = None) -> float:
         """Return the seconds that a thread ran, or what is below one of its node executions."""

@@ -74,15 +74,15 @@ class Spill:
         self.release()
         self._unwritten += [asdict(row) for row in rows]
         reason = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
-        kept = f"{reason} What was paid for is not lost: {len(rows)} calls are kept in"
+        text = f"{reason} What was paid for is not lost: {len(rows)} calls are kept in"
         try:
             self._write_out()
         except OSError as failed:
             return StoreError(
-                f"{kept} memory, because {self.path} cannot be written either ({failed}). They are written "
+                f"{text} memory, because {self.path} cannot be written either ({failed}). They are written "
                 "once there is room, before this process ends."
             )
-        return StoreError(f"{kept} {self.path}, and taken in when {self._database} is next opened.")
+        return StoreError(f"{text} {self.path}, and taken in when {self._database} is next opened.")
 
     def _write_out(self) -> None:
         text = "".join(json.dumps(row) + "\n" for row in self._unwritten).encode()

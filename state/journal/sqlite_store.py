@@ -40,7 +40,7 @@ class SqliteStore(Store):
         self._opened = Reopened(self.file, lambda: self._lock, self._begin)
         self._read_blob = BlobReader(self.rows)
         self._name = str(self.file)
-        self._inode = _seen(self._name)[0]
+        self._inode = _inode_and_size(self._name)[0]
         self._log = self.file.with_name(f"{self.file.name}-wal")
         self._log_name = str(self._log)
         self._log_seen: tuple[sqlite3.Connection | None, Any] = (None, None)
@@ -101,7 +101,8 @@ class SqliteStore(Store):
 
     def flush(self) -> None:
         """Write what waits, waiting for the lock."""
-        retrying(lambda: self._write([]), self.path)
+        if self._waiting:
+            retrying(lambda: self._write([]), self.path)
 
     def _write(
         self,
@@ -114,7 +115,7 @@ class SqliteStore(Store):
             waiting = list(self._waiting)
             batch = (*waiting, *statements)
             connection = self._connection
-            self._check_log(_seen(self._log_name)[1])
+            self._check_log(_inode_and_size(self._log_name)[1])
             try:
                 if durable:
                     connection.execute("PRAGMA synchronous = FULL")
@@ -229,12 +230,12 @@ class SqliteStore(Store):
 
     def check_place(self) -> None:
         """Raise StoreError if the file has gone: SQLite would go on writing to what nobody can open."""
-        inode, size = _seen(self._name)
+        inode, size = _inode_and_size(self._name)
         if inode != self._inode:
             raise StoreError(
                 f"{self.file} was moved or deleted while it was in use. Put it back, or begin a new session."
             )
-        log, log_size = _seen(self._log_name)
+        log, log_size = _inode_and_size(self._log_name)
         if size < self._size and not self._is_whole():
             raise self._cut_short()
         self._size = size
@@ -255,7 +256,7 @@ class SqliteStore(Store):
         """Raise StoreError if the write-ahead log was cut: what is written next would hide that."""
         if size < self._log_size:
             with self._lock:  # another thread may have written since it was looked at
-                size = _seen(self._log_name)[1]
+                size = _inode_and_size(self._log_name)[1]
                 if size < self._log_size and not self._is_whole():
                     raise self._cut_short()
         self._log_size = size
@@ -380,7 +381,7 @@ class SqliteReader:
         self._connection.close()
 
 
-def _seen(name: str) -> tuple[tuple[int, int] | None, int]:
+def _inode_and_size(name: str) -> tuple[tuple[int, int] | None, int]:
     """Return what tells a file from others, None if there is none, and its size."""
     try:
         stat = os.stat(name)  # noqa: PTH116 - a Path costs as much again

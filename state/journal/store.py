@@ -12,6 +12,7 @@ from functools import partial
 from operator import is_
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from weakref import WeakSet
 
 from ..blobs import whole
 from ..database import Database
@@ -57,6 +58,7 @@ class Store(ABC):
         self._spill = Spill(file, is_call, str(database))
         self._trouble: StoreError | None = None
         self._waiting: list[Statement] = []
+        self._flushing: WeakSet[asyncio.AbstractEventLoop] = WeakSet()  # which write what waits in a moment
         self._closed = False
         self.new_threads = NewThreads()
 
@@ -64,6 +66,7 @@ class Store(ABC):
         """Begin anew in a forked child: what waits to be written is its parent's."""
         self._lock = threading.RLock()
         self._waiting.clear()
+        self._flushing.clear()
         self.new_threads.clear()
         self._spill.begin()
 
@@ -72,20 +75,21 @@ class Store(ABC):
     def add_later(self, *statements: Statement) -> None:
         """Write with the next commit; in an event loop, that is at the latest PASSES of its passes away."""
         with self._lock:
-            first = not self._waiting
             self._waiting += statements
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             self.try_flush()
         else:
-            if first:
+            if loop not in self._flushing:
+                self._flushing.add(loop)
                 loop.call_soon(self._flush_after, loop, PASSES)
 
     def _flush_after(self, loop: asyncio.AbstractEventLoop, passes: int) -> None:
         if passes and self._waiting:
             loop.call_soon(self._flush_after, loop, passes - 1)
         else:
+            self._flushing.discard(loop)
             with suppress(StoreError):  # the next write raises what this one does
                 self.try_flush()
 
@@ -93,6 +97,14 @@ class Store(ABC):
         """Tell whether a statement given to `add_later` is not committed yet."""
         with self._lock:
             return any(map(partial(is_, statement), reversed(self._waiting)))
+
+    async def until_written(self, statement: Statement) -> None:
+        """Return once a statement is committed that was given to `add_later` just now."""
+        for _ in range(PASSES):  # where no other node of the superstep still runs, its checkpoint comes now
+            await asyncio.sleep(0)
+            if not self.is_waiting(statement):
+                return
+        await self.aflush()
 
     @abstractmethod
     def write(self, statements: Iterable[Statement]) -> None:

@@ -88,34 +88,34 @@ async def last_written(journal: Journal, thread_id: str) -> Cursor:
 
 async def heard_since(journal: Journal, cursors: Mapping[str, Cursor]) -> list[Written]:
     """Return what was written for threads since each was heard last, in order."""
-    found: list[Written] = []
+    events: list[Written] = []
     threads = list(cursors)
     for start in range(0, len(threads), AT_ONCE):
         some = threads[start : start + AT_ONCE]
-        heard = ", ".join(["(?, ?, ?)"] * len(some))
+        marks = ", ".join(["(?, ?, ?)"] * len(some))
         values = [v for thread in some for v in (thread, *cursors[thread])]
         sql = (
-            f"WITH heard (thread_id, epoch, number) AS (VALUES {heard}) "
+            f"WITH heard (thread_id, epoch, number) AS (VALUES {marks}) "
             "SELECT e.thread_id, e.epoch, e.number, e.events FROM heard h JOIN stream_events e "
             "ON e.thread_id = h.thread_id AND (e.epoch, e.number) > (h.epoch, h.number) "
             "ORDER BY e.thread_id, e.epoch, e.number"
         )
         for row in await journal.aquery(sql, values):
             at = Cursor(row["epoch"], row["number"])
-            found.append(Written(row["thread_id"], at, json.loads(row["events"])))
-    return found
+            events.append(Written(row["thread_id"], at, json.loads(row["events"])))
+    return events
 
 
 async def standings(journal: Journal, threads: Collection[str]) -> dict[str, Standing]:
     """Return how jobs stand."""
-    found: dict[str, Standing] = {}
-    asked = list(threads)
-    for start in range(0, len(asked), AT_ONCE):
-        some = asked[start : start + AT_ONCE]
+    by_thread: dict[str, Standing] = {}
+    ids = list(threads)
+    for start in range(0, len(ids), AT_ONCE):
+        some = ids[start : start + AT_ONCE]
         sql = f"SELECT thread_id, status, epoch FROM jobs WHERE thread_id IN ({', '.join('?' * len(some))})"
         for row in await journal.aquery(sql, some):
-            found[row["thread_id"]] = Standing(row["status"], row["epoch"])
-    return found
+            by_thread[row["thread_id"]] = Standing(row["status"], row["epoch"])
+    return by_thread
 
 
 async def answered_calls(journal: Journal, thread_id: str, trace: int, after: float) -> list[Answered]:
@@ -137,18 +137,18 @@ async def answered_calls(journal: Journal, thread_id: str, trace: int, after: fl
 async def listeners(journal: Journal) -> dict[str, set[str]]:
     """Return the clients that listen, by threads."""
     sql = f"SELECT thread_id, client FROM stream_listeners WHERE expires_at > {journal.dialect.now}"
-    found: dict[str, set[str]] = defaultdict(set)
+    clients: dict[str, set[str]] = defaultdict(set)
     for row in await journal.aquery(sql):
-        found[row["thread_id"]].add(row["client"])
-    return found
+        clients[row["thread_id"]].add(row["client"])
+    return clients
 
 
-def written(journal: Journal, told: Sequence[tuple[str, Cursor, str]]) -> list[Statement]:
+def written(journal: Journal, events: Sequence[tuple[str, Cursor, str]]) -> list[Statement]:
     """Return the statements that write events, as JSON, for whoever listens to threads."""
     row = f"(?, ?, ?, ?, {journal.dialect.now})"
     statements: list[Statement] = []
-    for start in range(0, len(told), AT_ONCE):
-        some = told[start : start + AT_ONCE]
+    for start in range(0, len(events), AT_ONCE):
+        some = events[start : start + AT_ONCE]
         sql = (
             "INSERT INTO stream_events (thread_id, epoch, number, events, written_at) "
             f"VALUES {', '.join([row] * len(some))} ON CONFLICT DO NOTHING"

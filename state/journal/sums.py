@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ..cost import Cost
@@ -42,10 +42,6 @@ def cost_in(row: Mapping[str, Any]) -> Cost:
     )
 
 
-def cached_tokens(query: Callable[[str, Sequence[Any]], list[dict[str, Any]]], thread_id: str) -> int:
-    """Return how many input tokens of a thread's paid calls the providers read from their caches.
-
-    It stands apart from `cost_columns`, for no index has it: it is asked once, when a run has ended.
-    """
-    sql = "SELECT coalesce(sum(cached_tokens), 0) AS n FROM calls WHERE thread_id = ? AND source = 'model'"
-    return int(query(sql, (thread_id,))[0]["n"])
+# How many input tokens of a thread's paid calls the providers read from their caches. It stands apart from
+# `cost_columns`, for no index has it: it is asked once, when a run has ended.
+CACHED = "SELECT coalesce(sum(cached_tokens), 0) FROM calls WHERE thread_id = ? AND source = 'model'"

@@ -58,5 +58,5 @@ async def take_all(
         ended = "UPDATE claims SET expires_at = 0 WHERE thread_id = ? AND owner = ?"
         journal.add_later(*((ended, (wish.thread_id, wish.owner)) for wish in first.values()))
         raise
-    taken = {row["owner"]: row for row in rows}
-    return [taken.get(wish.owner) for wish in wishes]
+    by_owner = {row["owner"]: row for row in rows}
+    return [by_owner.get(wish.owner) for wish in wishes]

@@ -41,15 +41,14 @@ class Together(Generic[W, D]):
 
     async def _do(self, some: Sequence[tuple[W, asyncio.Future[D]]]) -> None:
         try:
-            found = await self._work([wanted for wanted, _ in some])
+            results = await self._work([wanted for wanted, _ in some])
         except BaseException as error:
             for _, done in some:
                 if not done.done():
                     done.set_exception(error)
-                    done.exception()  # nobody may be there to see it
             if not isinstance(error, Exception):
                 raise
         else:
-            for (_, done), each in zip(some, found, strict=True):
+            for (_, done), each in zip(some, results, strict=True):
                 if not done.done():
                     done.set_result(each)

@@ -59,22 +59,22 @@ class AttachedRuns(RunObserver):
         self._by_thread: dict[str, _Run] = {}
         self._in_memory: WeakKeyDictionary[Session, dict[str, _Beside]] = WeakKeyDictionary()
 
-    def ledgers(self, session: Session, thread_id: str, given: Any = None) -> tuple[Ledger, ...]:
-        """Return the budgets that a call on a thread counts against; `given` is what its config has."""
+    def ledgers(self, session: Session, thread_id: str, limits: Any = None) -> tuple[Ledger, ...]:
+        """Return the budgets that a call on a thread counts against; `limits` is what its config has."""
         run = self._by_thread.get(thread_id)
-        budget = None if given is None else read_budgets(given, _GIVEN)
+        budget = None if limits is None else read_budgets(limits, _GIVEN)
         if run is None:
             return () if budget is None else self._beside(session, thread_id, budget)
         if budget is not None and not run.has_own_budget:
             run.has_own_budget = True
-            run.ledgers, kept = _ledgers(run.session, thread_id, budget, run.scopes)
-            if kept is not None:
-                run.session.journal.start_run(thread_id, budget=kept)
+            run.ledgers, budget_json = _ledgers(run.session, thread_id, budget, run.scopes)
+            if budget_json is not None:
+                run.session.journal.start_run(thread_id, budget=budget_json)
         return run.ledgers
 
-    def _beside(self, session: Session, thread_id: str, given: Budgets) -> tuple[Ledger, ...]:
+    def _beside(self, session: Session, thread_id: str, new_budgets: Budgets) -> tuple[Ledger, ...]:
         """Return the ledgers of a thread that is not recorded: its session lies beside an InMemorySaver."""
-        known, budgets = self._in_memory.setdefault(session, {}), ThreadBudgets.of(given)
+        known, budgets = self._in_memory.setdefault(session, {}), ThreadBudgets.of(new_budgets)
         if thread_id not in known or known[thread_id].budgets != budgets:
             known[thread_id] = _Beside(budgets, _checked(session.ledgers(thread_id, budgets)))
         return known[thread_id].ledgers
@@ -89,15 +89,15 @@ class AttachedRuns(RunObserver):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        told = metadata or {}
+        values = metadata or {}
         run = None if parent_run_id is None else self._runs.get(parent_run_id)
-        thread = told.get("thread_id")
-        if thread is not None and (run is None or run.thread != str(thread)) and _is_root(told, kwargs):
+        thread = values.get("thread_id")
+        if thread is not None and (run is None or run.thread != str(thread)) and _is_root(values, kwargs):
             scopes = scopes_of(
-                user=told.get("user_id"),
+                user=values.get("user_id"),
                 graph=kwargs.get("name"),
                 tags=kwargs.get("tags") or (),
-                metadata=told,
+                metadata=values,
             )
             run = self._begin(thread, run_id, scopes)
             parent_run_id = None
@@ -160,14 +160,14 @@ class AttachedRuns(RunObserver):
             raise SettingsError("The session that the settings named is gone; they were changed meanwhile.")
         thread = text_of_id(thread_id)
         budget = None if session.budget_of(thread) is not None else session_table().budget
-        ledgers, kept = _ledgers(session, thread, budget, scopes)
+        ledgers, budget_json = _ledgers(session, thread, budget, scopes)
         recorder = Recorder(
             session.journal,
             session.claims,
             thread,
             labels=session.labels,
             ledgers=ledgers,
-            budgets=kept,
+            budgets=budget_json,
             can_wait=False,
         )
         return _Run(session, thread, root, recorder, CallObserver(session.journal, thread), ledgers, scopes)
@@ -186,11 +186,11 @@ def _is_root(metadata: dict[str, Any], kwargs: dict[str, Any]) -> bool:
 
 
 def _ledgers(
-    session: Session, thread: str, given: Budgets | None, scopes: list[str]
+    session: Session, thread: str, new_budgets: Budgets | None, scopes: list[str]
 ) -> tuple[tuple[Ledger, ...], str | None]:
     """Return what counts a thread's spending, and what of its budgets is new on record."""
-    budgets, kept = session.budgets_for(thread, given, scopes)
-    return _checked(session.ledgers(thread, budgets)), kept
+    budgets, budget_json = session.budgets_for(thread, new_budgets, scopes)
+    return _checked(session.ledgers(thread, budgets)), budget_json
 
 
 def _checked(ledgers: tuple[Ledger, ...]) -> tuple[Ledger, ...]:

@@ -10,10 +10,11 @@ all = { usd = 1000, per = "month" }         # every run
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from ..budget import Budget, read_budgets
+from ..budget import Budget, Budgets, ThreadBudgets, read_budgets
 from ..errors import SettingsError
 from ..settings_file import read_tables, working_folders_file
 
@@ -26,16 +27,29 @@ def scopes_of(
     *, user: str | None = None, graph: str | None = None, tags: Iterable[str] = (), metadata: Any = None
 ) -> list[str]:
     """Return the scopes that a run is in: by its user, its graph, its tags and its metadata."""
-    found = [ALL]
+    scopes = [ALL]
     if user:
-        found.append(f"user:{user}")
+        scopes.append(f"user:{user}")
     if graph:
-        found.append(f"graph:{graph}")
-    found += [f"tag:{tag}" for tag in tags]
+        scopes.append(f"graph:{graph}")
+    scopes += [f"tag:{tag}" for tag in tags]
     for name, value in (metadata or {}).items():
         if isinstance(value, (str, int)) and not isinstance(value, bool) and name != "user_id":
-            found.append(f"{name}:{value}")
-    return found
+            scopes.append(f"{name}:{value}")
+    return scopes
+
+
+def changed_budgets(
+    recorded: str | None, new_budgets: Budgets | None, scopes: Iterable[str]
+) -> tuple[ThreadBudgets, str | None]:
+    """Return the budgets of a thread, of which `recorded` is on record, with those that are given now.
+
+    And what is new of that on record. `scopes` are those of the run, for the budgets that the settings have.
+    """
+    before = ThreadBudgets.from_json(recorded)
+    now = before.changed(ThreadBudgets.of(new_budgets))
+    now = replace(now, ruled=ruled(scopes, before.ruled))
+    return now, None if now == before else now.to_json()
 
 
 def ruled(scopes: Iterable[str], earlier: Iterable[str] = ()) -> tuple[str, ...]:
@@ -76,7 +90,7 @@ def read_rules(table: Any, where: str) -> Rules:
             f'{where}: expected a table of budgets by scope, such as "user:*" = {{ usd = 5 }}.'
         )
     rules: dict[str, tuple[Mapping[str, Any], ...]] = {}
-    for scope, given in table.items():
+    for scope, entry in table.items():
         here = f"{where} {scope!r}"
         kind, colon, name = scope.partition(":")
         if scope != ALL and not (kind and colon and name):
@@ -86,7 +100,7 @@ def read_rules(table: Any, where: str) -> Rules:
             )
         if EACH in scope and (kind == EACH or name != EACH):
             raise SettingsError(f"{here}: * stands for a whole name, as in {kind.strip(EACH) or 'user'}:*.")
-        several = given if isinstance(given, list) else [given]
+        several = entry if isinstance(entry, list) else [entry]
         for limits in several:
             if isinstance(limits, Mapping) and "scope" in limits:
                 raise SettingsError(f"{here}: the scope is the key already. Leave scope out.")

@@ -20,7 +20,7 @@ from ..journal.blobs import BlobReader
 from ..journal.forking import track
 from ..journal.records import Statement, ThreadStatement
 from ..journal.sqlite import Reopened, aretrying, retrying
-from ..journal.store import PASSES, Store
+from ..journal.store import Store
 from ..journal.upkeep import UpkeepSaver
 from ..names import STARTER_KEY
 from ..serde import AllowListSerializer
@@ -172,11 +172,11 @@ class SqliteCheckpointer(UpkeepSaver):
         """Return what a method of the base class gives, and the statements that it would have run."""
         self._collecting.collector = collector = Collector()
         try:
-            given = method(self, *args)
+            result = method(self, *args)
         finally:
             del self._collecting.collector
         thread = str(thread_id)
-        return given, [ThreadStatement(item, thread, of_run=of_run) for item in collector.statements]
+        return result, [ThreadStatement(item, thread, of_run=of_run) for item in collector.statements]
 
     def _put_statements(
         self,
@@ -250,11 +250,7 @@ class SqliteCheckpointer(UpkeepSaver):
         if not statements:
             return
         self._add_later(statements)
-        for _ in range(PASSES):  # where no other node of the superstep still runs, its checkpoint comes now
-            await asyncio.sleep(0)
-            if not self._store.is_waiting(statements[-1]):
-                return
-        await self._store.aflush()
+        await self._store.until_written(statements[-1])
 
     def _has_none(self, config: RunnableConfig) -> bool:
         """Tell whether there is surely no checkpoint where a config looks for one."""

@@ -29,8 +29,8 @@ _INTERNAL = ("__", BRANCH, JOIN, PRIVATE)
 class Misplaced(Exception):
     """A thread has no place in another version: why, and in which field and migration that shows."""
 
-    def __init__(self, told: str, *, field: str = "", function: str = "") -> None:
-        super().__init__(told)
+    def __init__(self, message: str, *, field: str = "", function: str = "") -> None:
+        super().__init__(message)
         self.field = field
         self.function = function
 
@@ -152,19 +152,19 @@ class Converter:
         state: Any = dict(plain)
         for step in self.migrations:
             try:
-                made = step(dict(state))
-                state = dict(made) if isinstance(made, Mapping) else values_of(made)
+                result = step(dict(state))
+                state = dict(result) if isinstance(result, Mapping) else values_of(result)
             except Exception as error:  # whatever the user's own function raises
                 self._fail(f"Migration {step.name!r} raised {type(error).__name__}: {error}", step=step)
         for name in state:
             if name not in self.graph.channels or not is_field(name):
-                told = (
+                message = (
                     f"Migration {self.migrations[-1].name!r} returns {name!r}, which {self._state.__name__} "
                     "does not have. Leave it out, or return it under its new name"
                     if self.migrations
                     else f"The field {name!r} is gone from {self._state.__name__}, that of {self.where!r}"
                 )
-                self._fail(told, field=str(name))
+                self._fail(message, field=str(name))
         return dict(state)
 
     def _fitting(self, name: str, value: Any, part: Part | None) -> Any:
@@ -184,10 +184,10 @@ class Converter:
         try:
             fitting = validate_field(schema, name, value)
         except ValidationError as error:
-            told = error.errors(include_url=False)[0]["msg"]
+            message = error.errors(include_url=False)[0]["msg"]
             self._fail(
                 f"The field {name!r} = {value!r:.100} does not fit {schema.__name__}: "
-                f"{'; '.join(filter(None, (problem, told)))}. Let the migration return what does",
+                f"{'; '.join(filter(None, (problem, message)))}. Let the migration return what does",
                 field=name,
             )
         except PydanticUserError:  # a type that pydantic knows nothing of
@@ -230,9 +230,9 @@ class Converter:
         state: type[Any] = getattr(self.graph.builder, "state", None) or self.graph.builder.state_schema
         return state
 
-    def _fail(self, told: str, *, field: str = "", step: Migration | None = None) -> NoReturn:
+    def _fail(self, message: str, *, field: str = "", step: Migration | None = None) -> NoReturn:
         named = step or (self.migrations[-1] if self.migrations else None)
-        raise Misplaced(told, field=field, function=named.name if named else "")
+        raise Misplaced(message, field=field, function=named.name if named else "")
 
 
 def is_field(channel: str) -> bool:

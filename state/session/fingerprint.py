@@ -270,12 +270,12 @@ def _graph_changes(
             yield from _graph_changes(inner, now, f"{where}{name}/", pending=True, passed=passed)
     for kind, verb in (("edges", "edge"), ("choices", "the choice")):
         for edge in old[kind]:
-            left = passed is None or passed.leaves(edge, where)
-            if left and edge not in new[kind] and _ends(edge) <= _known(new):
+            leaves = passed is None or passed.leaves(edge, where)
+            if leaves and edge not in new[kind] and _ends(edge) <= _known(new):
                 yield f"{verb} {edge}{_inside(where)} is gone"
     for edge in new["edges"]:
-        left = passed is None or passed.leaves(edge, where)
-        if left and edge not in old["edges"] and _sources(edge) <= _known(old):
+        leaves = passed is None or passed.leaves(edge, where)
+        if leaves and edge not in old["edges"] and _sources(edge) <= _known(old):
             yield f"edge {edge}{_inside(where)} is new"
 
 

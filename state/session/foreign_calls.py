@@ -94,8 +94,8 @@ class CallObserver(BaseCallbackHandler):
     ) -> None:
         params = kwargs.get("invocation_params") or {}
         if under_way.get() is None and params.get("_type") != OWN_TYPE:
-            asked = convert_to_openai_messages(messages[0] if messages else [])
-            self._begin(run_id, asked, metadata or {}, params)
+            conversation = convert_to_openai_messages(messages[0] if messages else [])
+            self._begin(run_id, conversation, metadata or {}, params)
 
     def on_llm_start(
         self,
@@ -107,11 +107,11 @@ class CallObserver(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         if under_way.get() is None:
-            asked = [{"role": "user", "content": prompt} for prompt in prompts]
-            self._begin(run_id, asked, metadata or {}, kwargs.get("invocation_params") or {})
+            conversation = [{"role": "user", "content": prompt} for prompt in prompts]
+            self._begin(run_id, conversation, metadata or {}, kwargs.get("invocation_params") or {})
 
     def _begin(
-        self, run_id: UUID, asked: Any, metadata: Mapping[str, Any], params: Mapping[str, Any]
+        self, run_id: UUID, conversation: Any, metadata: Mapping[str, Any], params: Mapping[str, Any]
     ) -> None:
         task = str(metadata.get("langgraph_checkpoint_ns", ""))
         model = metadata.get("ls_model_name") or params.get("model") or params.get("model_name") or "unknown"
@@ -128,7 +128,7 @@ class CallObserver(BaseCallbackHandler):
             attempt=1,
             status="answered",
             model_asked=str(model),
-            messages=self._journal.mask.json(referring(json_text(asked))),
+            messages=self._journal.mask.json(referring(json_text(conversation))),
             params=json_text(options),
             latency_s=0.0,
             started_at=time.time(),
@@ -172,8 +172,8 @@ def _media(message: BaseMessage) -> str | None:
     if not isinstance(message.content, list):
         return None
     kinds = ("image", "audio", "video", "file")
-    found = [block for block in message.content_blocks if block["type"] in kinds]
-    return referring(json_text(found)) if found else None
+    blocks = [block for block in message.content_blocks if block["type"] in kinds]
+    return referring(json_text(blocks)) if blocks else None
 
 
 def _answer(response: LLMResult) -> dict[str, Any]:

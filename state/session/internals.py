@@ -103,10 +103,10 @@ class _Chunks(AsyncCallbackHandler):
         self._take = take
         self._run: Any = None
 
-    async def on_chat_model_start(self, *_: Any, run_id: Any, **told: Any) -> None:
+    async def on_chat_model_start(self, *_: Any, run_id: Any, **kwargs: Any) -> None:
         self._run = self._run or run_id
 
-    async def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: Any, **told: Any) -> None:
+    async def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: Any, **kwargs: Any) -> None:
         is_own = chunk is not None and run_id == self._run
         if is_own or token:
             await self._take(chunk if is_own else None)

@@ -69,8 +69,8 @@ def _default_budget() -> Any:
 
 def session_of(graph: Graph, config: RunnableConfig) -> Session | None:
     """Return the session that has a thread on record, if there is any."""
-    given: Session | None = (config.get("configurable") or {}).get(SESSION_KEY)
-    return given or default_sessions.find(saver_of(graph, config))
+    session: Session | None = (config.get("configurable") or {}).get(SESSION_KEY)
+    return session or default_sessions.find(saver_of(graph, config))
 
 
 def saver_of(graph: Graph, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:

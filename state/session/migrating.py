@@ -172,8 +172,8 @@ class _Walk:
         )
         checkpoint: Any = converter.checkpoint(old.checkpoint)
         config = _at(thread, new_ns, checkpoint["id"])
-        told = {"migrated_from": self.plan.was, "source_before": source_of(old.metadata)}
-        metadata = cast("Any", {**old.metadata, "source": SOURCE, **told})
+        origin = {"migrated_from": self.plan.was, "source_before": source_of(old.metadata)}
+        metadata = cast("Any", {**old.metadata, "source": SOURCE, **origin})
         saved = old._replace(config=config, checkpoint=checkpoint, metadata=metadata, pending_writes=[])
         tasks = self._next(graph, saved)
         since = datetime.fromisoformat(checkpoint["ts"]).timestamp()
@@ -290,12 +290,12 @@ class _Walk:
             return task
         places = [
             new
-            for new, found in tasks.items()
-            if found.name == now
+            for new, candidate in tasks.items()
+            if candidate.name == now
             and (
-                found.path[:2] == ("__pregel_push", number)
+                candidate.path[:2] == ("__pregel_push", number)
                 if number is not None
-                else found.path[0] == "__pregel_pull"
+                else candidate.path[0] == "__pregel_pull"
             )
         ]
         if len(places) != 1:
@@ -313,8 +313,8 @@ class _Walk:
                 "with another state it could happen a second time. The thread must finish on the old version"
             )
 
-    def _fail(self, told: str) -> NoReturn:
-        raise Misplaced(told, function=self.plan.migrations[-1].name if self.plan.migrations else "")
+    def _fail(self, message: str) -> NoReturn:
+        raise Misplaced(message, function=self.plan.migrations[-1].name if self.plan.migrations else "")
 
 
 def _state_of(graph: Graph) -> Any:
@@ -370,10 +370,10 @@ def _statements(session: Keeper, plan: Plan) -> list[Statement]:
     thread, saver = plan.thread_id, session.checkpointer
     statements: list[Statement] = []
     for level in plan.levels:
-        kept = _id_before(session, thread, level)
-        statements += standing.archived(thread, level.old_ns, (level.ns, kept), level.id)
+        checkpoint_id = _id_before(session, thread, level)
+        statements += standing.archived(thread, level.old_ns, (level.ns, checkpoint_id), level.id)
         statements.append(standing.cleared(thread, level.ns, level.id))
-        place = _at(thread, level.ns, kept)
+        place = _at(thread, level.ns, checkpoint_id)
         statements += saver.put_statements(place, level.saved.checkpoint, level.saved.metadata)
         by_task: dict[str, list[tuple[str, Any]]] = {}
         for task, channel, value in level.saved.pending_writes or ():

@@ -40,8 +40,8 @@ def budget_end(interrupts: Iterable[Interrupt]) -> dict[str, Any] | None:
     """Return what the first budget's end among interrupts says, None if there is none."""
     for interrupt in interrupts:
         if is_budget_end(interrupt):
-            told: dict[str, Any] = interrupt.value
-            return told
+            value: dict[str, Any] = interrupt.value
+            return value
     return None
 
 

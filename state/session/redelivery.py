@@ -63,6 +63,6 @@ def _begun(input: Any, config: RunnableConfig) -> tuple[float | None, RunnableCo
     return session.journal.begun_at(thread, digest_of(thread, input)), place
 
 
-def _holds(found: CheckpointTuple | None, begun: float) -> bool:
+def _holds(checkpoint: CheckpointTuple | None, begun: float) -> bool:
     """Tell whether a checkpoint was written since then, so that it holds the input."""
-    return found is not None and datetime.fromisoformat(found.checkpoint["ts"]).timestamp() >= begun
+    return checkpoint is not None and datetime.fromisoformat(checkpoint.checkpoint["ts"]).timestamp() >= begun

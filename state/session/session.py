@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -20,7 +19,6 @@ from ..budget import Budget, Budgets, Ledger, ThreadBudgets, read_budgets
 from ..cost import Cost
 from ..database import PostgresAddress
 from ..errors import InputError, StoreError
-from ..journal.batches import lane_of
 from ..journal.claims import Claims
 from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
@@ -41,7 +39,7 @@ from ..names import (
 )
 from ..serde import allow as declare
 from ..statuses import Lane, known_lane
-from .budget_rules import budget_rules, rule_budgets, ruled, scopes_of
+from .budget_rules import budget_rules, changed_budgets, rule_budgets, scopes_of
 from .fingerprint import GraphMark
 from .foreign_calls import CallObserver
 from .internals import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_DURABILITY
@@ -175,15 +173,13 @@ class Session:
         """
         unhindered(budget_rules)  # reads the settings; a node may change the working folder
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
-        if lane is not None:
-            known_lane(lane)
-        elif thread_id is not None:
-            lane = lane_of(self.journal, thread)
+        recorded, before = (None, None) if thread_id is None else self.journal.terms_of(thread)
+        lane = before if lane is None else known_lane(lane)
         labels, about = list(tags), dict(metadata or {})
         scopes = scopes_of(
             user=user, graph=None if graph is None else graph.get_name(), tags=labels, metadata=about
         )
-        budgets, kept = self.budgets_for(thread, budget, scopes, is_new=thread_id is None)
+        budgets, budget_json = changed_budgets(recorded, budget, scopes)
         ledgers = self.ledgers(thread, budgets, is_new=thread_id is None)
         recorder = Recorder(
             self.journal,
@@ -191,7 +187,7 @@ class Session:
             thread,
             labels=self.labels,
             ledgers=ledgers,
-            budgets=kept,
+            budgets=budget_json,
             description=description,
             allow_changed_graph=allow_changed_graph,
             restart=restart,
@@ -244,9 +240,9 @@ class Session:
         `checkpointer` is who keeps its checkpoints, if that is not this session. `budget` holds for a thread
         that has none yet, and is given none in the config.
         """
-        given = config.get("configurable", {})
-        thread = text_of_id(str(given["thread_id"]))
-        own = given.get(BUDGET)
+        configurable = config.get("configurable", {})
+        thread = text_of_id(str(configurable["thread_id"]))
+        own = configurable.get(BUDGET)
         if own is not None:
             budget = read_budgets(own, f"configurable {BUDGET!r}")
         elif self.journal.budget_of(thread) is not None:
@@ -255,7 +251,7 @@ class Session:
             thread,
             budget=budget,
             graph=graph,
-            restart=bool(given.get(RESTART)),
+            restart=bool(configurable.get(RESTART)),
             checkpointer=checkpointer,
             user=(config.get("metadata") or {}).get("user_id"),
             tags=config.get("tags") or (),
@@ -264,24 +260,21 @@ class Session:
         return merge_configs(joined, config, {"configurable": {"thread_id": thread}})
 
     def budgets_for(
-        self, thread_id: str, given: Budgets | None, scopes: Iterable[str], *, is_new: bool = False
+        self, thread_id: str, new_budgets: Budgets | None, scopes: Iterable[str]
     ) -> tuple[ThreadBudgets, str | None]:
         """Return the budgets of a thread with those that are given now, and what is new of that on record.
 
         `scopes` are those of the run, for the budgets that the settings have.
         """
-        recorded = ThreadBudgets.from_json(None if is_new else self.journal.budget_of(thread_id))
-        now = recorded.changed(ThreadBudgets.of(given))
-        now = replace(now, ruled=ruled(scopes, recorded.ruled))
-        return now, None if now == recorded else now.to_json()
+        return changed_budgets(self.journal.budget_of(thread_id), new_budgets, scopes)
 
     def ledgers(self, thread_id: str, budgets: ThreadBudgets, *, is_new: bool = False) -> tuple[Ledger, ...]:
         """Return what counts a thread's spending against its budgets."""
-        found: list[Ledger] = [self.shared_ledger(each) for each in rule_budgets(budgets.ruled)]
-        found += [self.shared_ledger(each) for each in budgets.shared]
+        ledgers: list[Ledger] = [self.shared_ledger(each) for each in rule_budgets(budgets.ruled)]
+        ledgers += [self.shared_ledger(each) for each in budgets.shared]
         if budgets.own is not None:
-            found.append(Ledger(budgets.own, self.journal.spent(thread_id), ran_s=self.ran_s(thread_id)))
-        return tuple(found)
+            ledgers.append(Ledger(budgets.own, self.journal.spent(thread_id), ran_s=self.ran_s(thread_id)))
+        return tuple(ledgers)
 
     def shared_ledger(self, budget: Budget) -> SharedLedger:
         """Return the ledger of a budget that threads of this session's database share."""

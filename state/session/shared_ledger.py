@@ -78,9 +78,9 @@ class SharedLedger(Ledger):
                 tries += 1
 
     def settle(self, bound: Cost, spent: Cost) -> None:
-        found = next(item for item in self._held if item[0] == bound)
-        self._held.remove(found)
-        found[1].settle(spent)
+        entry = next(item for item in self._held if item[0] == bound)
+        self._held.remove(entry)
+        entry[1].settle(spent)
 
     def end(self, limit: str) -> BudgetExceeded:
         key, nothing = AccountKey(self.scope, self.budget.per or "", 0), Amount()
@@ -134,12 +134,12 @@ def ended(account: Account, limit: str) -> BudgetExceeded:
     """Return the error that says which limit of a shared budget ended what, and what goes on when."""
     scope, per, _ = account.key
     limits, spent, unsettled = (_plain(each) for each in (account.limits, account.spent, account.unsettled))
-    said = shown if limit == "usd" else "{:,}".format
-    lost = f", and {said(unsettled[limit])} set aside by processes that died" if unsettled[limit] else ""
+    form = shown if limit == "usd" else "{:,}".format
+    lost = f", and {form(unsettled[limit])} set aside by processes that died" if unsettled[limit] else ""
     every = f" per {per}" if per else ""
     anew = f" It begins anew at {shown_time(account.ends_at)}." if account.ends_at else ""
     return BudgetExceeded(
-        f"The budget of {scope}{every} ended: {limit} = {said(limits[limit])}. {said(spent[limit])} of it "
+        f"The budget of {scope}{every} ended: {limit} = {form(limits[limit])}. {form(spent[limit])} of it "
         f"is spent{lost}.{anew} What was done is kept: resume {'then, or ' if anew else ''}with a larger "
         f"limit (stepgraph budgets {shlex.quote(scope)} --per {per or 'ever'} --set {limit}=…).",
         limit=limit,

@@ -76,9 +76,9 @@ class StoreCheckpointer(SqliteCheckpointer):
         self._unread = None
         self._collecting = threading.local()
         self._connection = StoreConnection(store)
-        made = serde(store.blob) if serde else AllowListSerializer(read_blob=store.blob, refer=True)
+        serializer = serde(store.blob) if serde else AllowListSerializer(read_blob=store.blob, refer=True)
         connection: Any = self._connection
-        SqliteSaver.__init__(self, connection, serde=made)
+        SqliteSaver.__init__(self, connection, serde=serializer)
         self.is_setup = True
 
     @property

@@ -45,7 +45,8 @@ class Story:
         )
 
     def commits(self, life: int, at: float, *, noted: bool = True) -> None:
-        self.on_record.append(("t", *KEY))
+        began = next(line["looked"] for line in reversed(self.lines) if line["life"] == life)
+        self.on_record.append(("t", *KEY, began))
         if noted:
             self._note({"committed": ["t", *KEY], "life": life, "at": at})
 
@@ -84,6 +85,20 @@ def test_what_a_zombie_sends_when_it_wakes_was_in_flight_when_it_was_stopped(
     story.claims(2, 5)
     story.asks(2, 6)
     story.commits(2, 7)
+    story.asks(1, 9, begun=1)  # it wakes
+    trial._count(1)
+    assert faults(trial) == []
+    assert trial._in_flight == {"hash": 1}
+
+
+def test_what_it_sends_was_in_flight_though_the_other_was_called_off_as_its_answer_was_committed(
+    story: Story, trial: Trial
+) -> None:
+    story.claims(1, 0)
+    trial._count(1)  # it is stopped, with a call that is checked but not sent
+    story.claims(2, 5)
+    story.asks(2, 6)
+    story.commits(2, 7, noted=False)  # the rest of a vote that is decided
     story.asks(1, 9, begun=1)  # it wakes
     trial._count(1)
     assert faults(trial) == []

@@ -23,7 +23,7 @@ from stepgraph import (
     using,
 )
 from stepgraph.errors import MCPServerFailed, SettingsError
-from stepgraph.nodes.mcp_sessions import ServerSession, _Told
+from stepgraph.nodes.mcp_sessions import ServerSession, _ServerLog
 
 from .mcp_cases import (
     SERVER,
@@ -144,7 +144,7 @@ class Unanswering:
 
 def test_a_list_of_tools_that_cannot_be_read_is_not_waited_for_without_end() -> None:
     server = mcp(["shop"], name="shop", start_s=0.05)
-    told = _Told([])
+    told = _ServerLog([])
     session = ServerSession(server, told)
     session.client = Unanswering()  # type: ignore[assignment]
     with told.file, pytest.raises(MCPServerFailed, match=r"did not list its tools within 0\.05 s"):

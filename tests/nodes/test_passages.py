@@ -117,7 +117,7 @@ def test_any_piece_of_a_passage_may_be_quoted(text: str, data: st.DataObject) ->
 def test_the_limits_say_what_they_leave_out() -> None:
     selection = select_passages(["a" * 6, "a" * 6, " ", "b" * 5, "c"], 2, 10)
     assert [p.text for p in selection.passages] == ["a" * 6]
-    assert (selection.found, selection.left_out) == (
+    assert (selection.total, selection.left_out) == (
         5,
         "2 empty or the same as another, 1 over max_chars=10, 1 over k=2",
     )

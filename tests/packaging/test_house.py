@@ -1,4 +1,4 @@
-"""The rules of the house: no import circle, one class for a name, exact `__all__`, no overlong module."""
+"""The rules of the house: no import circle, names that say what they hold, exact `__all__`, short modules."""
 
 from __future__ import annotations
 
@@ -14,8 +14,17 @@ import pytest
 from .source_tree import FILES, FOLDERS, ROOT, imports_of, name_of, source_of
 
 MOST_LINES = 400
+SAYS_NOTHING = {"found", "told", "made", "given"}  # any value was found or made; a name says what it is
+STAYS = {
+    "evals/replays/plan.py": {"found"},  # a field of plans on record
+    "graphs/ready/coding_agent/graph.py": {"found"},  # a field of a state in checkpoints
+    "graphs/ready/research/graph.py": {"found"},  # a field of a state in checkpoints
+    "graphs/ready/resume_screener/graph.py": {"found"},  # a node's name, which traces show
+    "state/journal/records.py": {"found"},  # a column of the table retrievals
+}
 LESS = {"cli/app.py": 149}
 PRIVATE_PARTS = "state/session/internals.py"  # the one module that may use LangGraph's and LangChain's
+SCRIPTS = ("benchmarks", "cluster", "docs", "examples", "supply_chain")
 
 SOURCES = {name_of(file): source_of(file) for file in FILES}
 LISTING = [name for name, source in SOURCES.items() if "\n__all__ = " in source]
@@ -154,6 +163,58 @@ def test_a_wrong_all_is_found(source: str, problem: str) -> None:
 def test_a_right_all_is_not() -> None:
     face = "if TYPE_CHECKING:\n    from .a import x\nA = 3\nclass Ab: ...\n__all__ = ['A', 'Ab', 'x']"
     assert problems_in_all(face) == []
+
+
+def bound_in(source: str) -> set[str]:
+    """Return the names that a module binds anywhere, without underscores before them: attributes too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                names.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.arg(arg=name):
+                names.add(name)
+            case ast.ExceptHandler(name=str(name)) | ast.alias(asname=str(name)):
+                names.add(name)
+            case (
+                ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name))
+            ):
+                names.add(name)
+    return {name.lstrip("_") for name in names}
+
+
+def test_names_say_what_they_hold() -> None:
+    scripts = {name_of(file): source_of(file) for folder in SCRIPTS for file in (ROOT / folder).rglob("*.py")}
+    sources = {**SOURCES, **scripts}
+    named = {name: source for name, source in sources.items() if any(word in source for word in SAYS_NOTHING)}
+    names = {name: bound_in(source) & SAYS_NOTHING for name, source in named.items()}
+    assert {name: words for name, words in names.items() if words} == STAYS, (
+        "say what it is: rows, match, message"
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "found = 1",
+        "found: int",
+        "f(found := 1)",
+        "[found for found in x]",
+        "def found(): ...",
+        "async def _found(): ...",
+        "def f(found): ...",
+        "lambda *found: 1",
+        "x.found = 1",
+        "from a import b as found",
+        "try: ...\nexcept E as found: ...",
+        "match x:\n    case [*found]: ...",
+        "match x:\n    case {**found}: ...",
+        "match x:\n    case found: ...",
+    ],
+)
+def test_a_name_that_says_nothing_is_found(source: str) -> None:
+    assert "found" in bound_in(source)
+    assert "found" not in bound_in("'found'; x.found; f(found=1); case_found = 1")
 
 
 def is_too_long(name: str, lines: int) -> bool:

@@ -43,6 +43,12 @@ SITE = CallContext("matrix")
 YES, NO = "yes", "–"
 
 
+ENOUGH = 16  # tokens of an answer that only has to come
+
+
+PATIENCE_S = 600  # a real model on a busy machine; a server that is gone says so at once
+
+
 HELLO = ({"role": "user", "content": "Say hello."},)
 
 
@@ -103,11 +109,11 @@ class Subject:
         return self.can.max_tokens.replace("both", "max_tokens")
 
     def endpoint(self, *, key: str | None = None, model: str = MODEL, **can: Any) -> Backend:
-        settings = ModelSettings(model=model, base_url=self.url, timeout_s=60, temperature=0)
+        settings = ModelSettings(model=model, base_url=self.url, timeout_s=PATIENCE_S, temperature=0)
         return Endpoint(settings, api_key=key or self.key, can=replace(self.can, **can))
 
     async def ask(self, messages: Any = HELLO, context: CallContext = SITE, **more: Any) -> Reply:
-        request = Request(messages, **{"max_tokens": 64, **more})
+        request = Request(messages, **{"max_tokens": ENOUGH, **more})
         endpoint = self.endpoint()
         model = ToolEmulationLayer(endpoint) if endpoint.tools == "emulated" else endpoint
         return await PricingLayer(model, None).complete(request, context)
@@ -126,7 +132,7 @@ class ByClass(Subject):
         assert self.server is not None
         values = {"provider": self.provider, "model": model or self.server.model, "base_url": self.url}
         values |= THINKING.get(self.provider, {}) if type(self.server) is not OpenAI else {}
-        settings = ModelSettings(**values, client="langchain", timeout_s=60, api_key=key or self.key)
+        settings = ModelSettings(**values, client="langchain", timeout_s=PATIENCE_S, api_key=key or self.key)
         return LangChainEndpoint(settings, replace(self.can, **can))
 
 
@@ -145,7 +151,7 @@ async def json_mode(subject: Subject) -> str:
         return NO
     schema = bounded(Colour.model_json_schema())
     reply = await subject.endpoint(structured="json_object").complete(
-        Request(HELLO, schema=schema, max_tokens=128), SITE
+        Request(HELLO, schema=schema, max_tokens=ENOUGH), SITE
     )
     if subject.server is not None:
         assert subject.server.bodies[-1]["response_format"] == {"type": "json_object"}
@@ -155,7 +161,7 @@ async def json_mode(subject: Subject) -> str:
 
 async def tools(subject: Subject) -> str:
     ask = ({"role": "user", "content": "What is the weather in Paris? Use the tool."},)
-    reply = await subject.ask(ask, tools=(TOOL,))
+    reply = await subject.ask(ask, tools=(TOOL,), max_tokens=64)
     if not reply.tool_calls and subject.provider == "local":
         return "emulated"  # a model of this size may answer at once
     (call,) = reply.tool_calls
@@ -198,7 +204,7 @@ async def reasoning(subject: Subject) -> str:
 async def shared_prefix(subject: Subject) -> str:
     text = "The same words again. "
     messages = ({"role": "system", "content": text}, *HELLO)
-    await subject.ask(messages, prefix=(0, len(text)), max_tokens=128)
+    await subject.ask(messages, prefix=(0, len(text)))
     sent = json.dumps(subject.server.bodies[-1]) if subject.server is not None else ""
     marks = ("cache_control", "prompt_cache_key")
     return next((f"its {mark}" for mark in marks if f'"{mark}"' in sent), "its beginning")
@@ -222,7 +228,7 @@ async def logprobs(subject: Subject) -> str:
     if not isinstance(endpoint, Endpoint):
         return NO
     wire = endpoint._wire
-    answer = await wire.ask({"model": MODEL, "messages": HELLO, "logprobs": True})
+    answer = await wire.ask({"model": MODEL, "messages": HELLO, "logprobs": True, subject.limit: 8})
     return YES if answer["choices"][0]["logprobs"]["content"] else NO
 
 

@@ -39,7 +39,7 @@ def loaded(folder: Path, source: str) -> Iterator[Compiled]:
         sys.modules.pop("app", None)
         for key in [key for key in classes._declared if key[0] in ("app", "marks")]:
             del classes._declared[key]
-        classes._found.clear()
+        classes._classes.clear()
         classes._allowed.clear()
         forget_writers()
 

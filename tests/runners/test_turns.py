@@ -83,11 +83,11 @@ def status(session: Session) -> str:
     return record.status
 
 
-def handed_back(session: Session, last: JobRecord) -> None:
+async def handed_back(session: Session, last: JobRecord) -> None:
     """Have another worker take a thread over, and hand it over itself at once, as at a deploy."""
-    record = begin_turn(session.journal, "t", "another", last.epoch + 1)
+    record = await begin_turn(session.journal, "t", "another", last.epoch + 1, ["mail"])
     assert record is not None
-    end_turn(session.journal, record, "queued", after_s=0.0)
+    await end_turn(session.journal, record, "queued", after_s=0.0)
 
 
 async def both(session: Session, model: Held, forsaken: bool) -> list[Outcome]:
@@ -97,7 +97,7 @@ async def both(session: Session, model: Held, forsaken: bool) -> list[Outcome]:
     first = taken(session, turn)
     turning = [asyncio.create_task(turn.take(first))]
     await model.begun.wait()
-    handed_back(session, first)
+    await handed_back(session, first)
     if forsaken:
         turn.forsake("t", first.epoch)
     second = taken(session, turn)
@@ -143,13 +143,13 @@ async def test_an_answer_that_comes_while_its_turn_ends_has_a_turn_of_its_own(
     model.may.set()
     again: list[asyncio.Task[Outcome]] = []
     turn = worker(session, chain(write, check))
-    loop, ended = asyncio.get_running_loop(), turns.end_turn
+    ended = turns.end_turn
 
-    def answered(*arguments: Any, **options: Any) -> Any:
+    async def answered(*arguments: Any, **options: Any) -> Any:
         """Give the answer right after the end of the first turn is on record."""
-        found = ended(*arguments, **options)
+        found = await ended(*arguments, **options)
         if found == "waiting":
-            asyncio.run_coroutine_threadsafe(answer(), loop).result()
+            await answer()
         return found
 
     async def answer() -> None:
@@ -165,6 +165,32 @@ async def test_an_answer_that_comes_while_its_turn_ends_has_a_turn_of_its_own(
     assert status(session) == "done"
 
 
+async def test_a_turn_is_begun_once_more_by_its_own_worker_alone_and_not_by_one_that_does_not_serve_it(
+    session: Session,
+) -> None:
+    """As where the connection is lost before the worker hears that its turn has begun."""
+    submit(session)
+    assert await begin_turn(session.journal, "t", "one", 5, ["other"]) is None
+    assert status(session) == "queued"
+    begun = [await begin_turn(session.journal, "t", "one", 5, ["mail"]) for _ in range(2)]
+    assert [record and (record.owner, record.epoch, record.begun) for record in begun] == [("one", 5, -1)] * 2
+    assert await begin_turn(session.journal, "t", "two", 5, ["mail"]) is None
+
+
+async def test_a_turn_learns_what_was_begun_of_its_thread_before(session: Session) -> None:
+    model = session.models = Held()
+    model.may.set()
+    turn = worker(session, chain(write))
+    submit(session)
+    assert (await turn.take(taken(session, turn))).status == "done"
+    submit_job(session.journal, JobRecord("t", "mail", 1, {"to": "Bob"}))
+    record = taken(session, turn)
+    assert (record.begun, record.is_part, record.is_heard) == (0, False, False)
+    outcome = await turn.take(record)
+    assert (outcome.status, outcome.calls) == ("done", 2)
+    assert model.asked == {"Write to Ada": 1, "Write to Bob": 1}
+
+
 @pytest.mark.parametrize("lives", [True, False], ids=["it is slow", "it died"])
 async def test_only_turns_of_workers_that_died_count(session: Session, lives: bool) -> None:
     model = session.models = Held()
@@ -173,12 +199,12 @@ async def test_only_turns_of_workers_that_died_count(session: Session, lives: bo
     for _ in range(turns.MAX_ATTEMPTS + 2):
         slow = worker(session, chain(write))
         last = taken(session, slow)
-        record = begin_turn(session.journal, "t", "another", last.epoch + 1)
+        record = await begin_turn(session.journal, "t", "another", last.epoch + 1, ["mail"])
         assert record is not None
         if lives:
             assert (await slow.take(last)).status == "done"  # too late: its end is not on record
             model.asked.clear()
-        end_turn(session.journal, record, "queued", after_s=0.0, attempts="one less")
+        await end_turn(session.journal, record, "queued", after_s=0.0, attempts="one less")
     record = taken(session, slow)
     assert (record.attempts > turns.MAX_ATTEMPTS) is not lives
 

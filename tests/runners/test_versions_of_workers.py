@@ -167,7 +167,7 @@ def test_what_is_served_is_chosen_by_name_and_version() -> None:
     assert served.find("other", "1") is served.find("blog", "3") is None
     assert Served({"blog": two}).find("blog", "1") is two
     assert Served({"blog": two}, finishes=True).find("blog", None) is None
-    assert ("blog", "") not in Served({"blog": two}, finishes=True).told
+    assert ("blog", "") not in Served({"blog": two}, finishes=True).keys
 
 
 def test_one_worker_may_name_several_versions_of_a_graph(tmp_path: Path) -> None:

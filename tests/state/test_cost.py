@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from math import inf
 
 from stepgraph.state.cost import NOTHING, Cost
 
@@ -34,3 +35,36 @@ def test_at_least_takes_the_larger_one_of_each_number() -> None:
 
 def test_it_survives_pickling() -> None:
     assert pickle.loads(pickle.dumps(UNKNOWN)) == UNKNOWN
+
+
+ALL = Cost(1, 20, 3, 0.25, 1, 5, 0.5, 8)
+
+
+def test_budgets_count_what_is_estimated_too_and_nothing_else_does() -> None:
+    assert (ALL.tokens, ALL.charged_tokens, ALL.charged_usd) == (23, 28, 0.75)
+    assert ALL.charged() == {"calls": 1, "tokens": 28, "usd": 0.75}
+    assert Cost().charged() == {"calls": 0, "tokens": 0, "usd": 0.0}
+
+
+def test_the_cached_share_is_of_the_input() -> None:
+    assert ALL.cached_share == 0.4
+    assert NOTHING.cached_share == 0.0
+    assert Cost(input_tokens=4, cached_tokens=4).cached_share == 1.0
+
+
+def test_each_number_is_added_taken_away_and_compared_by_itself() -> None:
+    assert Cost(2, 40, 6, 0.5, 2, 10, 1.0, 16) == ALL + ALL
+    assert ALL + ALL - ALL == ALL
+    less = Cost(2, 10, 4, 0.2, 2, 4, 0.6, 7)
+    assert ALL.at_least(less) == Cost(2, 20, 4, 0.25, 2, 5, 0.6, 8)
+
+
+def test_dollars_without_an_end_stay_so_on_either_side() -> None:
+    assert (Cost(known_usd=inf) + Cost(known_usd=0.1)).known_usd == inf
+    assert (Cost(known_usd=0.1) + Cost(known_usd=inf)).known_usd == inf
+    assert (Cost(known_usd=0.1) - Cost(known_usd=inf)).known_usd == -inf
+
+
+def test_nothing_costs_nothing() -> None:
+    assert Cost(0, 0, 0, 0.0, 0, 0, 0.0, 0) == NOTHING
+    assert NOTHING.usd == 0.0

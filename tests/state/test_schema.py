@@ -157,6 +157,17 @@ def test_types_are_found_inside_fields() -> None:
     assert types_in(str) == set()
 
 
+@dataclass
+class Early:
+    later: Later | None = None  # type: ignore[name-defined]  # noqa: F821
+
+
+def test_a_type_that_is_defined_later_is_found_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert types_in(Early) == {Early}
+    monkeypatch.setitem(globals(), "Later", Grade)
+    assert types_in(Early) >= {Early, Grade, Mood}
+
+
 def test_a_field_is_validated_by_its_type() -> None:
     assert validate_field(AsModel, "score", "3") == 3
     with pytest.raises(ValidationError):

@@ -49,6 +49,16 @@ async def test_what_waits_is_read_here_and_written_with_the_next_commit(
     assert "d" in _threads(other)
 
 
+async def test_who_waits_for_a_row_starts_its_commit_behind_rows_that_nobody_writes(
+    session: Session, other: Session
+) -> None:
+    store, row = session.journal.store, _run("a")
+    store._waiting.append(_run("stuck"))  # as what could not be written when the database was away
+    store.add_later(row)
+    await asyncio.wait_for(store.until_written(row), 60)
+    assert _threads(other) == ["a", "stuck"]
+
+
 def test_what_waits_is_written_when_the_session_closes(place: Place) -> None:
     async def leave() -> None:
         session.journal.add_later(_run("last"))

@@ -137,7 +137,7 @@ def test_who_is_asked_meanwhile_is_told(desk: Served, launcher: Recording) -> No
     reviewed(desk.session)
     desk.session.journal.write([("UPDATE runs SET graph = 'desk.py:desk' WHERE thread_id = ?", (NAME,))])
     (item,) = waits_of(desk.session, NAME)
-    passed_on = PendingQuestion(replace(item.waiting, value={**item.told, "to": "grace", "asked": []}))
+    passed_on = PendingQuestion(replace(item.waiting, value={**item.details, "to": "grace", "asked": []}))
     assert passed_on.digest != item.digest
     form = {**hidden(desk.get("/run", thread=NAME).text), "shown": passed_on.digest}
     assert "It has changed since you looked at it" in desk.post("/decide", form).text

@@ -93,10 +93,10 @@ class HttpSession:
 
         class Session(requests.Session):
             def request(self, *args: Any, **kwargs: Any) -> requests.Response:
-                given = kwargs.get("headers") or {}
+                headers = kwargs.get("headers") or {}
                 # A key would go to wherever an answer points, and a page to log in on would count as success.
                 kwargs |= {"allow_redirects": False, "stream": True}
-                kwargs["headers"] = {n: v for n, v in given.items() if n.lower() in post._known}
+                kwargs["headers"] = {n: v for n, v in headers.items() if n.lower() in post._known}
                 try:
                     response = super().request(*args, **kwargs)
                     _read(response)
@@ -153,7 +153,7 @@ def _rejected_by(response: requests.Response) -> str:
     if not response.content or "protobuf" not in response.headers.get("Content-Type", ""):
         return ""
     try:  # the answer for metrics has the same form
-        told = ExportTraceServiceResponse.FromString(response.content).partial_success
+        partial = ExportTraceServiceResponse.FromString(response.content).partial_success
     except DecodeError:
         return ""
-    return f"{told.rejected_spans}: {told.error_message}" if told.rejected_spans else ""
+    return f"{partial.rejected_spans}: {partial.error_message}" if partial.rejected_spans else ""

@@ -57,7 +57,7 @@ def sdk_version() -> str:
 def langfuse_attributes(span: Span) -> Attributes:
     """Return a span's attributes for Langfuse: the thread is the session."""
     trace = span.trace
-    found: dict[str, Any] = {
+    attributes: dict[str, Any] = {
         "session.id": trace.thread_id,
         "user.id": trace.user,
         "langfuse.trace.name": trace.name,
@@ -67,15 +67,15 @@ def langfuse_attributes(span: Span) -> Attributes:
         "langfuse.version": trace.version,
     }
     if span.kind == "call":
-        found |= _generation(span)
+        attributes |= _generation(span)
     elif span.kind == "retrieval":
-        found |= {
+        attributes |= {
             f"{_OBSERVATION}type": "retriever",
             f"{_OBSERVATION}input": span.row["query"],
             f"{_OBSERVATION}output": span.row["passages"],
         }
     elif tool := tool_run_of(span):
-        found |= {
+        attributes |= {
             f"{_OBSERVATION}type": "tool",
             f"{_OBSERVATION}input": tool.arguments,
             f"{_OBSERVATION}output": span.row.get("interrupts") if tool.result is None else tool.result,
@@ -83,7 +83,7 @@ def langfuse_attributes(span: Span) -> Attributes:
         }
     else:
         decided = _TYPES.get(span.decision["kind"]) if span.decision else None
-        found |= {
+        attributes |= {
             f"{_OBSERVATION}type": "agent"
             if span.is_agent
             else decided or ("chain" if span.kind == "run" else "span"),
@@ -91,14 +91,14 @@ def langfuse_attributes(span: Span) -> Attributes:
             f"{_OBSERVATION}output": span.row.get("output") or span.row.get("interrupts"),
         }
         if span.kind == "run":
-            found |= {f"langfuse.trace.metadata.{n}": _told(v) for n, v in trace.metadata.items()}
-            found |= {"langfuse.internal.is_app_root": True if span.parent_id is None else None}
-    found[f"{_OBSERVATION}level"], found[f"{_OBSERVATION}status_message"] = _level(span)
-    found[f"{_METADATA}path"], found[f"{_METADATA}status"] = span.path or None, span.status
+            attributes |= {f"langfuse.trace.metadata.{n}": _text(v) for n, v in trace.metadata.items()}
+            attributes |= {"langfuse.internal.is_app_root": True if span.parent_id is None else None}
+    attributes[f"{_OBSERVATION}level"], attributes[f"{_OBSERVATION}status_message"] = _level(span)
+    attributes[f"{_METADATA}path"], attributes[f"{_METADATA}status"] = span.path or None, span.status
     for name, value in own_facts(span, _METADATA).items():
         if value is not None and name not in _SAID:
-            found[name] = _told(value)
-    return without_blobs(found)
+            attributes[name] = _text(value)
+    return without_blobs(attributes)
 
 
 def langfuse_name(span: Span) -> str:
@@ -146,20 +146,20 @@ def usage_details(span: Span) -> dict[str, int]:
     row = span.row
     if span.source != "model" or span.status == "failed" or _is_counted(span):
         return {"total": 0}
-    given, answered = row["input_tokens"], row["output_tokens"]
-    if given is None and answered is None:
+    input_tokens, answered = row["input_tokens"], row["output_tokens"]
+    if input_tokens is None and answered is None:
         return {}
     cached, written = row["cached_tokens"] or 0, row.get("cache_write_tokens") or 0
     thought = row["reasoning_tokens"] or 0
     kinds = {
-        "input": (given or 0) - cached - written,
+        "input": (input_tokens or 0) - cached - written,
         "input_cached_tokens": cached,
         "input_cache_creation": written,
         "output": (answered or 0) - thought,
         "output_reasoning_tokens": thought,
     }
     counted = {name: count for name, count in kinds.items() if count or name in ("input", "output")}
-    return {**counted, "total": (given or 0) + (answered or 0)}
+    return {**counted, "total": (input_tokens or 0) + (answered or 0)}
 
 
 def cost_details(span: Span) -> dict[str, float]:
@@ -234,14 +234,14 @@ def _level(span: Span) -> tuple[str, str | None]:
 
 def _halted(span: Span) -> str:
     """Return what an interrupted run or node stands for: a person, a time, or a budget that has ended."""
-    asked = json.loads(span.row.get("interrupts") or "[]")
-    kinds = {each.get("kind") if isinstance(each, dict) else None for each in asked}
-    if asked and kinds == {BUDGET_ENDED}:
+    interrupts = json.loads(span.row.get("interrupts") or "[]")
+    kinds = {each.get("kind") if isinstance(each, dict) else None for each in interrupts}
+    if interrupts and kinds == {BUDGET_ENDED}:
         return "a budget ended"
     return "waits for a time" if kinds == {WAIT} else "waits for an answer"
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     return str(value) if type(value) is int else to_json(value)

@@ -79,7 +79,7 @@ class ScorePoster:
         return outcome
 
     def _alone(self, body: Row) -> ScoreOutcome:
-        found = ScoreOutcome()
+        outcome = ScoreOutcome()
         forms: tuple[Form, ...] = (self._form,) if self._form else ("object", "list")
         for form in forms:
             answer = self._send(body if form == "object" else [body])
@@ -87,8 +87,8 @@ class ScorePoster:
                 if answer.arrived:
                     self._form = form
                 return answer
-            found = found if found.refused else answer  # what is said of the object speaks of the score
-        return found
+            outcome = outcome if outcome.refused else answer  # what is said of the object speaks of the score
+        return outcome
 
     def _send(self, body: Any) -> ScoreOutcome:
         import httpx
@@ -110,8 +110,8 @@ class ScorePoster:
             return ScoreOutcome(refused=tuple((id_, str(error)) for id_ in ids))
         if getattr(answer, "rejected", 0):
             # It does not say which ones, so each is asked about alone.
-            told = "; ".join(error.message for error in getattr(answer, "errors", ()))
-            return ScoreOutcome(refused=tuple((id_, told[:MAX_REASON]) for id_ in ids))
+            message = "; ".join(error.message for error in getattr(answer, "errors", ()))
+            return ScoreOutcome(refused=tuple((id_, message[:MAX_REASON]) for id_ in ids))
         return ScoreOutcome(arrived=ids)
 
 
@@ -120,7 +120,7 @@ def body_of(trace: Trace, score: Row, mask: Masker) -> Row:
     value, label = score["value"], score["label"]
     named = label in ("true", "false")
     kind = "CATEGORICAL" if value is None else "BOOLEAN" if named else "NUMERIC"
-    told = {
+    fields = {
         "id": score["id"],
         "traceId": trace.id,
         "observationId": score["span"],
@@ -131,15 +131,15 @@ def body_of(trace: Trace, score: Row, mask: Masker) -> Row:
         "environment": trace.environment,
         "timestamp": datetime.fromtimestamp(score["scored_at"], UTC).isoformat(),
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _reason(body: Any) -> str:
     """Return what a server said of a request that it refused, in one line."""
     if isinstance(body, dict):
-        said = body.get("message") or body.get("error") or body
+        message = body.get("message") or body.get("error") or body
         details = body.get("error") if isinstance(body.get("error"), list) else None
-        text = f"{said}: {details}" if details else str(said)
+        text = f"{message}: {details}" if details else str(message)
     else:
         text = str(body)
     return " ".join(text.split())[:MAX_REASON]

@@ -74,9 +74,9 @@ class Delivery:
     @property
     def problem(self) -> str | None:
         """What went wrong, in a line; the first of it, where it is much."""
-        said = list(dict.fromkeys(self.problems))
-        more = f" (and {len(said) - MOST_SAID} more)" if len(said) > MOST_SAID else ""
-        return "; ".join(said[:MOST_SAID]) + more if said else None
+        problems = list(dict.fromkeys(self.problems))
+        more = f" (and {len(problems) - MOST_SAID} more)" if len(problems) > MOST_SAID else ""
+        return "; ".join(problems[:MOST_SAID]) + more if problems else None
 
     def __add__(self, other: Delivery) -> Delivery:
         return Delivery(

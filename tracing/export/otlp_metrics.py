@@ -68,9 +68,9 @@ class CallMetrics:
         self._provider: MeterProvider = MeterProvider([self._reader], resource, shutdown_on_exit=False)
         meter = self._provider.get_meter("stepgraph", own_version())
 
-        def histogram(name: str, unit: str, said: str, boundaries: tuple[float, ...]) -> Any:
+        def histogram(name: str, unit: str, description: str, boundaries: tuple[float, ...]) -> Any:
             return meter.create_histogram(
-                f"gen_ai.client.{name}", unit, said, explicit_bucket_boundaries_advisory=boundaries
+                f"gen_ai.client.{name}", unit, description, explicit_bucket_boundaries_advisory=boundaries
             )
 
         self._tokens = histogram("token.usage", "{token}", "Number of input and output tokens used.", TOKENS)
@@ -86,20 +86,20 @@ class CallMetrics:
 
     def count(self, call: Call) -> None:
         """Count an attempt at a call that asked a model."""
-        told = {
+        attributes = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": _provider_in(call.params),
             "gen_ai.request.model": call.model_asked,
         }
         if call.model_answered is not None:
-            told["gen_ai.response.model"] = call.model_answered
-        told = {name: self._mask.text(value) for name, value in told.items()}
+            attributes["gen_ai.response.model"] = call.model_answered
+        attributes = {name: self._mask.text(value) for name, value in attributes.items()}
         failed = {"error.type": error_class(call.problem)} if call.status == "failed" else {}
         for seconds in self._seconds:
-            seconds.record(call.latency_s, {**told, **failed})
+            seconds.record(call.latency_s, {**attributes, **failed})
         for kind, tokens in (("input", call.input_tokens), ("output", call.output_tokens)):
             if tokens is not None:
-                self._tokens.record(tokens, {**told, "gen_ai.token.type": kind})
+                self._tokens.record(tokens, {**attributes, "gen_ai.token.type": kind})
         used = {
             "input": call.input_tokens,
             "output": call.output_tokens,
@@ -109,7 +109,7 @@ class CallMetrics:
         }
         for kind, tokens in used.items():
             if tokens is not None:
-                self._used[kind].add(tokens, {**told, "gen_ai.token.modality": "unknown"})
+                self._used[kind].add(tokens, {**attributes, "gen_ai.token.modality": "unknown"})
 
     def read(self) -> MetricsData | None:
         """Return what was counted: so far, or, as deltas, since the last time."""
@@ -199,9 +199,9 @@ class MetricsExporter:
 
     def _send(self, metrics: CallMetrics, exporter: MetricExporter) -> None:
         """Send what is counted, and before it what did not arrive the last times."""
-        found = metrics.read()
-        if found is not None:
-            self._unsent.append(found)
+        batch = metrics.read()
+        if batch is not None:
+            self._unsent.append(batch)
         while self._unsent and not self._gives_up:
             data = self._unsent[0]
             outcome = self._post.outcome_of(partial(_is_exported, exporter, data))

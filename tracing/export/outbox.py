@@ -106,16 +106,16 @@ def packed(query: Query, sender: Sender, thread_id: str, *, alive: bool, sample:
         light = with_whole_roots(light)
     sent = already_sent(query, destination, thread_id)
     if sample >= 1:
-        kept = {span.trace.number: span.trace for span in light}
+        traces = {span.trace.number: span.trace for span in light}
         spans = list(filled([span for span in light if delivery_id(span) not in sent], query))
     else:
         whole = chosen(list(filled(light, query)), sample)
-        kept = {span.trace.number: span.trace for span in whole}
+        traces = {span.trace.number: span.trace for span in whole}
         spans = [span for span in whole if delivery_id(span) not in sent]
     fresh = [
-        (kept[score["trace"]], score)
+        (traces[score["trace"]], score)
         for score in scores
-        if score["id"] not in sent and score["trace"] in kept
+        if score["id"] not in sent and score["trace"] in traces
     ]
     spans.sort(key=lambda span: span.started_at)
     return ExportBatch(thread_id, spans, fresh, None if alive else changed)
@@ -166,8 +166,8 @@ def deliver(
 
 def chosen(spans: Sequence[Span], sample: float) -> list[Span]:
     """Return the spans of the traces that are in the sample, or that have an error in them."""
-    kept = {span.trace.id for span in spans if is_error(span)}
-    return [span for span in spans if span.trace.id in kept or in_sample(span.trace.id, sample)]
+    ids = {span.trace.id for span in spans if is_error(span)}
+    return [span for span in spans if span.trace.id in ids or in_sample(span.trace.id, sample)]
 
 
 def in_sample(trace_id: str, sample: float) -> bool:

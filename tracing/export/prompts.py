@@ -32,9 +32,9 @@ class TextPrompt(str):
     origin: Mapping[str, Any]
 
     def __new__(cls, text: str, origin: Mapping[str, Any] | None = None) -> TextPrompt:
-        made = super().__new__(cls, text)
-        made.origin = origin or {}
-        return made
+        prompt = super().__new__(cls, text)
+        prompt.origin = origin or {}
+        return prompt
 
 
 class ChatPrompt(list[BaseMessage]):
@@ -72,24 +72,26 @@ class ManagedPrompt(Generic[P]):
                 f"The prompt {self._key.name!r} wants {{{{{name}}}}}, which it was not given. "
                 f"{did_you_mean(name, variables)}"
             )
-        template, origin = self._found(set(variables))
+        template, origin = self._resolve(set(variables))
         filled = _filled(template, {name: str(value) for name, value in variables.items()})
-        made: Any = TextPrompt(filled, origin) if isinstance(filled, str) else ChatPrompt(filled, origin)
-        return made  # type: ignore[no-any-return]
+        prompt: Any = TextPrompt(filled, origin) if isinstance(filled, str) else ChatPrompt(filled, origin)
+        return prompt  # type: ignore[no-any-return]
 
-    def _found(self, given: set[str]) -> tuple[Template, Mapping[str, Any]]:
+    def _resolve(self, variables: set[str]) -> tuple[Template, Mapping[str, Any]]:
         project = langfuse_project()
-        found = _shelf(project).get(self._key, self._max_age_s, self._wait_s) if project else NO_KEYS
-        if isinstance(found, str):
-            return self._fallback, self._origin(fallback=found)
-        if isinstance(found.template, str) != isinstance(self._fallback, str):
-            kinds = ("text", "messages") if isinstance(found.template, str) else ("messages", "text")
-            told = f"version {found.version} is {kinds[0]}, the code expects {kinds[1]}"
-            return self._fallback, self._origin(fallback=told)
-        if missing := _wanted(found.template) - given:
-            told = f"version {found.version} wants {', '.join(sorted(missing))}, which the code does not give"
-            return self._fallback, self._origin(fallback=told)
-        return found.template, self._origin(version=found.version)
+        entry = _shelf(project).get(self._key, self._max_age_s, self._wait_s) if project else NO_KEYS
+        if isinstance(entry, str):
+            return self._fallback, self._origin(fallback=entry)
+        if isinstance(entry.template, str) != isinstance(self._fallback, str):
+            kinds = ("text", "messages") if isinstance(entry.template, str) else ("messages", "text")
+            reason = f"version {entry.version} is {kinds[0]}, the code expects {kinds[1]}"
+            return self._fallback, self._origin(fallback=reason)
+        if missing := _wanted(entry.template) - variables:
+            reason = (
+                f"version {entry.version} wants {', '.join(sorted(missing))}, which the code does not give"
+            )
+            return self._fallback, self._origin(fallback=reason)
+        return entry.template, self._origin(version=entry.version)
 
     def _origin(self, **facts: Any) -> Mapping[str, Any]:
         return {"name": self._key.name, **({"label": self._key.label} if self._key.label else {}), **facts}
@@ -146,8 +148,8 @@ def managed(
     template: Template = fallback if isinstance(fallback, str) else tuple(fallback)
     if not name or not template:
         raise DefinitionError(f"managed({name!r}) needs a name, and a fallback for when Langfuse is away.")
-    given = label if label is not None or version is not None else LABEL
-    return ManagedPrompt(Key(name, version, given), template, max_age_s, wait_s)
+    chosen_label = label if label is not None or version is not None else LABEL
+    return ManagedPrompt(Key(name, version, chosen_label), template, max_age_s, wait_s)
 
 
 @lru_cache(maxsize=8)

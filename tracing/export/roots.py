@@ -31,7 +31,7 @@ def with_whole_roots(spans: Sequence[Span]) -> list[Span]:
         elif span.kind == "node" and "/" not in span.path and span.row.get("input") is not None:
             first = begun.setdefault(number, span)
             begun[number] = min(first, span, key=lambda each: each.started_at)
-    changed = {span.id: span for number, found in runs.items() for span in _told(found, begun.get(number))}
+    changed = {span.id: span for number, group in runs.items() for span in _updated(group, begun.get(number))}
     return [changed.get(span.id, span) for span in spans]
 
 
@@ -42,14 +42,15 @@ def delivery_id(span: Span) -> str:
     return hashlib.sha256(f"{span.id} {span.revision}".encode()).hexdigest()[:16]
 
 
-def _told(runs: list[Span], first: Span | None) -> Iterable[Span]:
+def _updated(runs: list[Span], first: Span | None) -> Iterable[Span]:
     """Yield the invocations of one trace as they are to be told now."""
     runs.sort(key=lambda span: span.started_at)
-    given = runs[0].row.get("input")  # what a later one was given is an answer
-    if given is None and first is not None:
-        given = first.row["input"]
+    first_input = runs[0].row.get("input")  # what a later one was given is an answer
+    if first_input is None and first is not None:
+        first_input = first.row["input"]
     runs = [
-        replace(run, row={**run.row, "input": given}) if run.row.get("input") is None else run for run in runs
+        replace(run, row={**run.row, "input": first_input}) if run.row.get("input") is None else run
+        for run in runs
     ]
     yield from runs
     root, last = runs[0], runs[-1]

@@ -202,8 +202,8 @@ def _endpoint_of(signal: Signal, *, also_base: bool) -> str | None:
         return None
     url = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
     base = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") if also_base else None
-    found = url or (f"{base.rstrip('/')}/v1/{signal}" if base else "")
-    return found if _is_whole(found) else None
+    address = url or (f"{base.rstrip('/')}/v1/{signal}" if base else "")
+    return address if _is_whole(address) else None
 
 
 def _words(variable: str) -> list[str]:
@@ -218,11 +218,11 @@ def _headers_of(signal: Signal) -> dict[str, str]:
 
 def _pairs(text: str) -> dict[str, str]:
     pairs = (pair.partition("=") for pair in text.split(",") if "=" in pair)
-    found = {name.strip(): unquote(value.strip()) for name, _, value in pairs}
-    for name, value in found.items():
+    values = {name.strip(): unquote(value.strip()) for name, _, value in pairs}
+    for name, value in values.items():
         if name.lower() not in _PLAIN_HEADERS:
             remember(value.rpartition(" ")[2])
-    return found
+    return values
 
 
 def _otlp(settings: OtlpSettings) -> Destination:
@@ -257,8 +257,8 @@ def _all_headers(settings: OtlpSettings) -> dict[str, str]:
     """Check an endpoint and return its headers, with those of the environment. Raises SettingsError."""
     _check_address(settings.url)
     where = f"[tracing] {settings.name or _named(settings.url)}"
-    found = dict(settings.headers)
-    for header in found:
+    all_headers = dict(settings.headers)
+    for header in all_headers:
         if names_key(header):
             raise SettingsError(
                 f"{where}: a key does not belong in a settings file. Put the header's value "
@@ -272,8 +272,8 @@ def _all_headers(settings: OtlpSettings) -> dict[str, str]:
                 f"{where}: the environment variable {variable} is not set; it holds the header {header}."
             )
         remember(value.rpartition(" ")[2])
-        found[header] = f"{scheme} {value}".lstrip()
-    return found
+        all_headers[header] = f"{scheme} {value}".lstrip()
+    return all_headers
 
 
 def _named(url: str) -> str:

@@ -41,11 +41,11 @@ def copies(
 ) -> Iterator[Statement]:
     """Yield what copies the kept part of a thread; `tries` are at the answer that is given or asked anew."""
     yield _run_copy(session, cut, old, new, models)
-    kept = {(point.ns, point.id) for point in cut.lineage.points if cut.keeps(point)}
-    for ns, checkpoint_id in kept:
+    places = {(point.ns, point.id) for point in cut.lineage.points if cut.keeps(point)}
+    for ns, checkpoint_id in places:
         yield copy_rows("checkpoints", old, new, {"checkpoint_ns": ns, "checkpoint_id": checkpoint_id})
     for row in pending_writes(session.journal, old):
-        if (row["checkpoint_ns"], row["checkpoint_id"]) in kept and cut.keeps_write(row):
+        if (row["checkpoint_ns"], row["checkpoint_id"]) in places and cut.keeps_write(row):
             yield copy_rows("writes", old, new, row)
     yield from _records(session, cut, old, new, tries)
 
@@ -91,18 +91,18 @@ def _records(session: Session, cut: Cut, old: str, new: str, tries: Sequence[Row
             yield insert_row("calls", _copied(call, new))
 
 
-def _ran_beside(call: Row, asked: Row) -> bool:
+def _ran_beside(call: Row, call_row: Row) -> bool:
     """Tell whether a call of the same node execution began too early to have known the answer.
 
     Such calls are kept: their prompts cannot depend on the answer that the fork changes, so that asking
     them again would only cost money.
     """
-    return call["status"] == "answered" and _ran_before(call, asked)
+    return call["status"] == "answered" and _ran_before(call, call_row)
 
 
-def _ran_before(row: Row, asked: Row) -> bool:
-    ended: float = asked["started_at"] + asked["latency_s"]
-    return bool(row["task"] == asked["task"] and row["started_at"] < ended)
+def _ran_before(row: Row, call_row: Row) -> bool:
+    ended: float = call_row["started_at"] + call_row["latency_s"]
+    return bool(row["task"] == call_row["task"] and row["started_at"] < ended)
 
 
 def _copied(call: Row, new: str) -> Row:
@@ -125,7 +125,7 @@ def stand_in(tries: Sequence[Row], new: str, stand: ForkPoint) -> Statement:
 
     The step asks as it did first, so the answer is found there.
     """
-    first, asked = tries[0], tries[-1]
+    first, last = tries[0], tries[-1]
     return insert_row(
         "calls",
         {
@@ -133,8 +133,8 @@ def stand_in(tries: Sequence[Row], new: str, stand: ForkPoint) -> Statement:
             "request_hash": key_of(first)[1],
             "status": "answered",
             "source": OVERRIDE,
-            "origin": stand.origin or asked["id"],
-            "reason": f"set by the fork, instead of {asked['id']}",
+            "origin": stand.origin or last["id"],
+            "reason": f"set by the fork, instead of {last['id']}",
             "model_asked": stand.model,
             "model_answered": stand.model,
             "messages": referring(stand.messages) if stand.messages else first["messages"],

@@ -65,14 +65,14 @@ def fork(
     if is_taken(session.journal, new):
         raise InputError(f"The thread {new!r} exists already. Name another one.")
     lineage = Lineage(session.journal, thread_id)
-    asked = find_call(session, thread_id, call) if call is not None else None
-    if asked is not None:
-        cut = cut_before_call(lineage, asked)
+    call_row = find_call(session, thread_id, call) if call is not None else None
+    if call_row is not None:
+        cut = cut_before_call(lineage, call_row)
     else:
         cut = cut_at(lineage, lineage.find(at), keep_unfinished=not changes)
-    tries = [] if asked is None else [asked]
-    if asked is not None and answer is not None:
-        tries = tries_at(read_calls(session.journal, thread_id), asked)
+    tries = [] if call_row is None else [call_row]
+    if call_row is not None and answer is not None:
+        tries = tries_at(read_calls(session.journal, thread_id), call_row)
     statements = [*copies(session, cut, thread_id, new, models or {}, tries)]
     if answer is not None:
         stand = answer if isinstance(answer, ForkPoint) else ForkPoint(answer)
@@ -99,16 +99,16 @@ def find_call(session: Session, thread_id: str, call: str) -> Row:
     """Return the answered call with an id, the beginning of one, or the last one of a step."""
     rows = read_calls(session.journal, thread_id)
     calls = [row for row in rows if row["status"] not in ("failed", "superseded")]
-    found = [row for row in calls if row["id"].startswith(call)]
-    if len(found) != 1:
-        found = [row for row in calls if call in (row["step"], row["path"])][-1:]
-    if not found:
+    matches = [row for row in calls if row["id"].startswith(call)]
+    if len(matches) != 1:
+        matches = [row for row in calls if call in (row["step"], row["path"])][-1:]
+    if not matches:
         steps = {row["step"] for row in calls}
         raise InputError(
             f"The thread {thread_id!r} has no answered call {call!r}, by id or step. "
             + did_you_mean(call, steps)
         )
-    return found[0]
+    return matches[0]
 
 
 def _fitting(graph: Graph | None, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,9 +139,9 @@ def _change(
     # LangGraph would follow the edges of one of the nodes that wrote there; all of them count.
     writers = (as_node,) if as_node else tuple(dict.fromkeys(writers_of(session, new, ns)))
     updates = [StateUpdate({} if number else changes, node) for number, node in enumerate(writers or (None,))]
-    kept: Graph = graph.copy({"checkpointer": session.checkpointer})
+    own_graph: Graph = graph.copy({"checkpointer": session.checkpointer})
     try:
-        kept.bulk_update_state(checkpoint_at(new, ns), [updates])
+        own_graph.bulk_update_state(checkpoint_at(new, ns), [updates])
     except (InvalidUpdateError, ValueError) as error:
         session.journal.write(delete_thread(new))
         raise InputError(

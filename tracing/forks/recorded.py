@@ -85,11 +85,11 @@ class RecordedRun:
             equal = [call for call in self._calls if call.request_hash == request_hash]
             if not equal:
                 return None
-            found = min(equal, key=lambda call: (call.path != path, call.occurrence != occurrence))
-            self._calls.remove(found)
+            nearest = min(equal, key=lambda call: (call.path != path, call.occurrence != occurrence))
+            self._calls.remove(nearest)
         self._last = asyncio.get_running_loop().time()
-        call = await aread_call(self._session.journal, found.id)
-        return None if call is None else (found, call)
+        call = await aread_call(self._session.journal, nearest.id)
+        return None if call is None else (nearest, call)
 
     async def let_others_go_first(self) -> None:
         """Wait until the answers that are on record have arrived, before something new is asked.
@@ -102,7 +102,7 @@ class RecordedRun:
         while (left := min(most, self._last + QUIET_S) - loop.time()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left)
 
-    async def charge(self, ledgers: Iterable[Ledger], taken: RecordedCall | None = None) -> None:
+    async def charge(self, ledgers: Iterable[Ledger], call: RecordedCall | None = None) -> None:
         """Count a recorded answer in the budgets that the recorded run had, as it counted there.
 
         So the replay of a run that its budget ended stops where that one did.
@@ -113,8 +113,8 @@ class RecordedRun:
                 self._charged.add(ledger)
                 if ledger.scope == "the run":
                     ledger.settle(NOTHING, spent_on(self._taken_before))
-            if taken is not None:
-                ledger.settle(NOTHING, taken.cost)
+            if call is not None:
+                ledger.settle(NOTHING, call.cost)
 
     async def tool(self, path: str, name: str, arguments: str) -> ToolResult | None:
         """Return what an equal tool call brought, if one is left: arguments are JSON."""
@@ -183,10 +183,10 @@ class RecordedRun:
                 return
             session, journal = self._session, self._session.journal
             journal.flush()
-            taken = set(read_origins(journal, self._thread))
+            origins = set(read_origins(journal, self._thread))
             calls = read_recorded_calls(journal, self.origin)
-            self._calls = [call for call in calls if call.id not in taken]
-            self._taken_before = [call for call in calls if call.id in taken]
+            self._calls = [call for call in calls if call.id not in origins]
+            self._taken_before = [call for call in calls if call.id in origins]
             mine = read_tool_results(session, self._thread)
             self._tools = _without(
                 read_tool_results(session, self.origin), mine, lambda result: (result.name, result.arguments)
@@ -216,7 +216,7 @@ def _without(rows: Sequence[T], taken: Iterable[T], key: Callable[[T], Any]) -> 
     return left
 
 
-_found: WeakKeyDictionary[Journal, dict[str, RecordedRun]] = WeakKeyDictionary()
+_runs: WeakKeyDictionary[Journal, dict[str, RecordedRun]] = WeakKeyDictionary()
 
 
 def recorded_run(here: RunContext) -> RecordedRun | None:
@@ -225,10 +225,10 @@ def recorded_run(here: RunContext) -> RecordedRun | None:
     A thread that a replay began stays one, whoever goes on with it: then nothing happens that is not on
     record.
     """
-    given: RecordedRun | None = here.recorded
-    if given is not None or not here.thread_id.startswith(REPLAYS) or here.session is None:
-        return given
-    known = _found.setdefault(here.session.journal, {})
+    run: RecordedRun | None = here.recorded
+    if run is not None or not here.thread_id.startswith(REPLAYS) or here.session is None:
+        return run
+    known = _runs.setdefault(here.session.journal, {})
     if here.thread_id not in known:
         origin = origin_of(here.session.journal, here.thread_id)
         if origin is None:

@@ -17,10 +17,10 @@ def tries_at(calls: Sequence[Row], call: Row) -> list[Row]:
     `calls` are all of the thread, oldest first. Each try but the first quotes the answer of the one
     before, which is on record with what was wrong with it.
     """
-    found = [call]
-    while (before := _try_before(calls, found[0])) is not None:
-        found.insert(0, before)
-    return found
+    tries = [call]
+    while (before := _try_before(calls, tries[0])) is not None:
+        tries.insert(0, before)
+    return tries
 
 
 def key_of(call: Row) -> Key:
@@ -30,17 +30,17 @@ def key_of(call: Row) -> Key:
 
 def _try_before(calls: Sequence[Row], call: Row) -> Row | None:
     messages = json.loads(call["messages"])
-    asked, correction = messages[:-2], messages[-2:]
+    before, correction = messages[:-2], messages[-2:]
     if [message["role"] for message in correction] != ["assistant", "user"]:
         return None
     earlier = calls[: next(place for place, other in enumerate(calls) if other["id"] == call["id"])]
-    found = [
+    candidates = [
         other
         for other in earlier
         if (other["task"], other["step"]) == (call["task"], call["step"])
         and other["problem"] is not None
         and other["answer"] == correction[0].get("content")
-        and asked in (first := json.loads(other["messages"]), first[:-2])
+        and before in (first := json.loads(other["messages"]), first[:-2])
     ]
-    beside = [other for other in found if other["occurrence"] == call["occurrence"]]
-    return next(reversed(beside or found), None)
+    beside = [other for other in candidates if other["occurrence"] == call["occurrence"]]
+    return next(reversed(beside or candidates), None)

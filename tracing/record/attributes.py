@@ -43,7 +43,7 @@ def genai_attributes(span: Span) -> Attributes:
     `output.value`, as OpenInference does, what they were given and what they made of it.
     """
     trace = span.trace
-    found: dict[str, Any] = {
+    attributes: dict[str, Any] = {
         "gen_ai.conversation.id": trace.thread_id,
         "session.id": trace.thread_id,
         "user.id": trace.user,
@@ -55,13 +55,13 @@ def genai_attributes(span: Span) -> Attributes:
         **own_facts(span),
     }
     if span.kind == "call":
-        found |= _call(span)
+        attributes |= _call(span)
     elif span.kind == "retrieval":
-        found |= _retrieval(span)
+        attributes |= _retrieval(span)
     elif tool := tool_run_of(span):
-        found |= _tool(tool)
+        attributes |= _tool(tool)
     else:
-        found |= {
+        attributes |= {
             "openinference.span.kind": "AGENT" if span.is_agent else "CHAIN",
             "input.value": span.row.get("input"),
             "input.mime_type": "application/json",
@@ -70,19 +70,19 @@ def genai_attributes(span: Span) -> Attributes:
         }
     if span.kind == "run" or span.is_agent:
         operation = "invoke_agent" if span.is_agent else "invoke_workflow"
-        found |= {"gen_ai.operation.name": operation, "gen_ai.agent.name": _agent_name(span)}
-    found["error.type"] = error_type(span)
-    return without_blobs(found)
+        attributes |= {"gen_ai.operation.name": operation, "gen_ai.agent.name": _agent_name(span)}
+    attributes["error.type"] = error_type(span)
+    return without_blobs(attributes)
 
 
 def braintrust_attributes(span: Span) -> Attributes:
     """Return a span's attributes for Braintrust, which has fields of its own for what no call was given."""
-    told = genai_attributes(span)
+    attributes = genai_attributes(span)
     for side in ("input", "output"):
-        if (value := told.pop(f"{side}.value", None)) is not None:
-            is_json = told.get(f"{side}.mime_type") == "application/json"
-            told[f"braintrust.{side}_json"] = value if is_json else to_json(value)
-    return told
+        if (value := attributes.pop(f"{side}.value", None)) is not None:
+            is_json = attributes.get(f"{side}.mime_type") == "application/json"
+            attributes[f"braintrust.{side}_json"] = value if is_json else to_json(value)
+    return attributes
 
 
 def genai_name(span: Span) -> str:
@@ -109,8 +109,8 @@ def error_type(span: Span) -> str | None:
 
 def error_class(problem: str | None) -> str:
     """Return the class of an error from its message, which begins with it."""
-    found = _CLASS.match(problem or "")
-    return found[0] if found else OTHER
+    match = _CLASS.match(problem or "")
+    return match[0] if match else OTHER
 
 
 def provider_name(name: str | None) -> str:
@@ -133,11 +133,11 @@ def _tool(tool: ToolRun) -> dict[str, Any]:
     }
 
 
-def without_blobs(found: Mapping[str, Any]) -> dict[str, Any]:
+def without_blobs(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is known of a span; in the places of images and documents stands what they are."""
     return {
         name: described(value) if isinstance(value, str) and len(value) >= MIN_CALLED else value
-        for name, value in found.items()
+        for name, value in attributes.items()
         if value is not None
     }
 
@@ -165,8 +165,8 @@ def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
             "interrupts": row.get("interrupts"),
         }
         if span.decision:
-            said = ("kind", "choice", "confidence", "reason")
-            facts |= {f"decision.{name}": span.decision[name] for name in said}
+            names = ("kind", "choice", "confidence", "reason")
+            facts |= {f"decision.{name}": span.decision[name] for name in names}
     elif span.kind == "retrieval":
         facts |= {
             name: row.get(name) for name in ("step", "retriever", "kept", "found", "left_out", "problem")
@@ -219,7 +219,7 @@ def _call(span: Span) -> dict[str, Any]:
     system = [m for m in messages if m.get("role") in ("system", "developer")]
     rest = [m for m in messages if m.get("role") not in ("system", "developer")]
     own = span.source == "model"
-    found: dict[str, Any] = {
+    attributes: dict[str, Any] = {
         "openinference.span.kind": "LLM",
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": provider_name(params.get("provider")),
@@ -250,10 +250,10 @@ def _call(span: Span) -> dict[str, Any]:
     }
     if params.get("tools"):
         offered = [{"type": "function", **tool} for tool in params["tools"]]
-        found["gen_ai.tool.definitions"] = to_json(offered)
+        attributes["gen_ai.tool.definitions"] = to_json(offered)
     if system:
         parts = [part for message in system for part in _parted(message)["parts"]]
-        found["gen_ai.system_instructions"] = to_json(parts)
+        attributes["gen_ai.system_instructions"] = to_json(parts)
     if span.status != "failed":
         parts = [{"type": "text", "content": row["answer"] or ""}]
         if row["reasoning"]:
@@ -262,13 +262,13 @@ def _call(span: Span) -> dict[str, Any]:
             parts.append({"type": "tool_call", **{n: tool_call.get(n) for n in ("id", "name", "arguments")}})
         parts += json.loads(row.get("media") or "[]")
         answered = {"role": "assistant", "parts": parts, "finish_reason": row["finish_reason"] or "stop"}
-        found["gen_ai.output.messages"] = to_json([answered])
-    return found
+        attributes["gen_ai.output.messages"] = to_json([answered])
+    return attributes
 
 
 def _retrieval(span: Span) -> dict[str, Any]:
     row = span.row
-    found: dict[str, Any] = {
+    attributes: dict[str, Any] = {
         "openinference.span.kind": "RETRIEVER",
         "gen_ai.operation.name": "retrieval",
         "gen_ai.data_source.id": row["retriever"],
@@ -280,17 +280,17 @@ def _retrieval(span: Span) -> dict[str, Any]:
     }
     passages = json.loads(row["passages"] or "[]")
     if passages:
-        told = [{name: passage[name] for name in ("id", "score")} for passage in passages]
-        found["gen_ai.retrieval.documents"] = json.dumps(told)
+        documents = [{name: passage[name] for name in ("id", "score")} for passage in passages]
+        attributes["gen_ai.retrieval.documents"] = json.dumps(documents)
     for number, passage in enumerate(passages):
         document = f"retrieval.documents.{number}.document."
-        found |= {
+        attributes |= {
             f"{document}id": passage["id"],
             f"{document}content": passage["text"],
             f"{document}score": passage["score"],
             f"{document}metadata": to_json(passage["metadata"]),
         }
-    return found
+    return attributes
 
 
 def _parted(message: Row) -> Row:
@@ -299,10 +299,10 @@ def _parted(message: Row) -> Row:
     if message.get("role") == "tool":
         answer = {"type": "tool_call_response", "id": message.get("tool_call_id"), "response": content}
         return {"role": "tool", "parts": [answer]}
-    given = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
+    contents = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
     parts = [
         {"type": "text", "content": part["text"]} if isinstance(part, dict) and "text" in part else part
-        for part in given
+        for part in contents
     ]
     calls = message.get("tool_calls") or []
     if calls and not content:

@@ -86,12 +86,14 @@ def cache_use(run: Run) -> list[CacheUse]:
 
 
 def _sum(thread_id: str, number: int, step: str, model: str, rows: Sequence[Row]) -> CacheUse:
-    given, cached, written = (
+    input_tokens, cached, written = (
         sum(row[name] or 0 for row in rows)
         for name in ("input_tokens", "cached_tokens", "cache_write_tokens")
     )
     times = [row["started_at"] for row in rows]
-    return CacheUse(thread_id, step, model, len(rows), given, cached, written, min(times), max(times), number)
+    return CacheUse(
+        thread_id, step, model, len(rows), input_tokens, cached, written, min(times), max(times), number
+    )
 
 
 def collapses(query: Query, run: Run) -> list[Collapse]:
@@ -103,13 +105,13 @@ def collapses(query: Query, run: Run) -> list[Collapse]:
     rows = query(_BEFORE, (thread.started_at, thread.thread_id, thread.name or "", LOOKED_BACK))
     earlier = [_use(row) for row in rows]
     mine = sorted(cache_use(run), key=lambda use: -use.run)
-    found = []
+    results = []
     for now in uses:
         same = (b for b in (*mine, *earlier) if (b.step, b.model) == (now.step, now.model))
         before = next((b for b in same if b.thread_id != now.thread_id or b.run < now.run), None)
         if before is not None and _fell(before, now):
-            found.append(Collapse(now, before, _why(query, before, now)))
-    return found
+            results.append(Collapse(now, before, _why(query, before, now)))
+    return results
 
 
 def _fell(before: CacheUse, now: CacheUse) -> bool:

@@ -128,13 +128,13 @@ def threads_by_trace(journal: Journal) -> dict[str, str]:
     return {trace_id(row["thread_id"], row["started_at"], row["trace"]): row["thread_id"] for row in rows}
 
 
-def imported_rows(thread_id: str, given: str, output: str | None, at: float) -> Iterator[Statement]:
+def imported_rows(thread_id: str, input_json: str, output: str | None, at: float) -> Iterator[Statement]:
     """Yield what puts a run on record of which only its input and its output are known, as JSON."""
     yield insert_row(
         "runs",
-        {"thread_id": thread_id, "input": given, "status": "done", "started_at": at, "updated_at": at},
+        {"thread_id": thread_id, "input": input_json, "status": "done", "started_at": at, "updated_at": at},
     )
-    row = {"thread_id": thread_id, "trace": 0, "input": given, "output": output, "status": "done"}
+    row = {"thread_id": thread_id, "trace": 0, "input": input_json, "output": output, "status": "done"}
     yield insert_row("invocations", {**row, "tags": "[]", "started_at": at, "ended_at": at})
 
 

@@ -159,13 +159,13 @@ def _is_checkpoint(value: Any) -> bool:
 
 def _declared() -> dict[str, dict[str, tuple[str, bool]]]:
     """Return the columns of each table, with their type and whether they must have a value."""
-    found: dict[str, dict[str, tuple[str, bool]]] = {}
+    by_table: dict[str, dict[str, tuple[str, bool]]] = {}
     for table, body in re.findall(r"CREATE TABLE IF NOT EXISTS (\w+) \((.*?)\n\)", TABLES, re.DOTALL):
         lines = re.findall(r'^ +"?(\w+)"? +(TEXT|INTEGER|REAL|BLOB)\b([^,\n]*)', body, re.MULTILINE)
-        found[table] = {
+        by_table[table] = {
             name: (kind, "NOT NULL" in rest or "PRIMARY KEY" in rest) for name, kind, rest in lines
         }
-    return found
+    return by_table
 
 
 def _damaged(table: str, row: Row, columns: Columns) -> Iterator[Damage]:
@@ -207,34 +207,34 @@ def _expected_number(column: str, kind: str, value: Any) -> str:
 
 def _expected_json(form: Any, value: Any) -> str:
     try:
-        found = json.loads(value)
+        content = json.loads(value)
     except (TypeError, ValueError, RecursionError):
         return "JSON"
     if form == "shape":
-        return "" if _is_shape(found) else "the shape of a graph in JSON"
+        return "" if _is_shape(content) else "the shape of a graph in JSON"
     if form == "params":
-        fits = isinstance(found, dict) and all(
-            isinstance(found.get(n) or {}, dict) for n in ("settings", "dials")
+        fits = isinstance(content, dict) and all(
+            isinstance(content.get(n) or {}, dict) for n in ("settings", "dials")
         )
         return "" if fits else "an object in JSON, with objects as its settings and dials"
     if isinstance(form, dict):
-        fits = isinstance(found, dict) and all(isinstance(each, (int, float)) for each in found.values())
+        fits = isinstance(content, dict) and all(isinstance(each, (int, float)) for each in content.values())
         return "" if fits else "an object with numbers in JSON"
     if isinstance(form, list):
-        fits = isinstance(found, list) and all(isinstance(each, form[0]) for each in found)
+        fits = isinstance(content, list) and all(isinstance(each, form[0]) for each in content)
         return "" if fits else f"a list of {'objects' if form[0] is dict else 'texts'} in JSON"
-    return "" if isinstance(found, form) else _SAID[form]
+    return "" if isinstance(content, form) else _SAID[form]
 
 
-def _is_shape(found: Any) -> bool:
+def _is_shape(shape: Any) -> bool:
     """Tell whether this is the shape of a graph, with those of its nested graphs."""
-    if not isinstance(found, dict) or not isinstance(nodes := found.get("nodes"), dict):
+    if not isinstance(shape, dict) or not isinstance(nodes := shape.get("nodes"), dict):
         return False
-    lists = [found.get("edges"), found.get("choices")]
+    lists = [shape.get("edges"), shape.get("choices")]
     return all(_is_list_of_texts(each) for each in lists) and all(
         inner is None or _is_shape(inner) for inner in nodes.values()
     )
 
 
-def _is_list_of_texts(found: Any) -> bool:
-    return isinstance(found, list) and all(isinstance(each, str) for each in found)
+def _is_list_of_texts(content: Any) -> bool:
+    return isinstance(content, list) and all(isinstance(each, str) for each in content)

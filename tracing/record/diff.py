@@ -110,8 +110,8 @@ def paired(a: Sequence[Span], b: Sequence[Span]) -> Iterator[Pair]:
                 taken.add(other.task)
     number = 0
     for span in mine:
-        found = partner.get(span.task)
-        yield Pair(number, span.path, ("only in a",) if found is None else _what(span, found), span, found)
+        twin = partner.get(span.task)
+        yield Pair(number, span.path, ("only in a",) if twin is None else _what(span, twin), span, twin)
         number += 1
     for span in theirs:
         if span.task not in taken:

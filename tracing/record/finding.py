@@ -73,20 +73,20 @@ def find(
     It stops when its time is over; at least AT_ONCE threads are looked at. The words are found in any
     capitals, as far as ASCII goes.
     """
-    words, began, found = search.text, clock(), Found(rest=after)
+    words, began, result = search.text, clock(), Found(rest=after)
     finder = _Finder(journal, words)
     for rows in _portions(journal, replace(search, text=""), after):
         hits = finder.hits([row["thread_id"] for row in rows])
         for row in rows:
             if row["thread_id"] in hits:
-                found.hits[row["thread_id"]] = hits[row["thread_id"]]
-                found.places[row["thread_id"]] = _place(row)
-        found.looked_at += len(rows)
-        found.rest = _place(rows[-1]) if len(rows) == AT_ONCE else None
-        if found.rest is not None and clock() - began > seconds:
-            return found
-    found.rest = None
-    return found
+                result.hits[row["thread_id"]] = hits[row["thread_id"]]
+                result.places[row["thread_id"]] = _place(row)
+        result.looked_at += len(rows)
+        result.rest = _place(rows[-1]) if len(rows) == AT_ONCE else None
+        if result.rest is not None and clock() - began > seconds:
+            return result
+    result.rest = None
+    return result
 
 
 def _portions(journal: Journal, search: Search, after: Cursor | None) -> Iterator[list[Row]]:
@@ -123,7 +123,7 @@ class _Finder:
 
     def hits(self, thread_ids: Sequence[str]) -> dict[str, Hit]:
         """Return where the words stand in these threads, in one place of each."""
-        found: dict[str, Hit] = {}
+        by_thread: dict[str, Hit] = {}
         marks = ", ".join("?" * len(thread_ids))
         for table, (plain, quoted) in _TEXTS.items():
             columns = dict.fromkeys(("thread_id", *(("path",) if table == "calls" else ()), *plain, *quoted))
@@ -133,9 +133,9 @@ class _Finder:
                 (*thread_ids, *[self._plain] * len(plain), *[self._quoted] * len(quoted)),
             )
             for row in rows:
-                if row["thread_id"] not in found and (hit := self._hit(row, plain, quoted)):
-                    found[row["thread_id"]] = hit
-        return found
+                if row["thread_id"] not in by_thread and (hit := self._hit(row, plain, quoted)):
+                    by_thread[row["thread_id"]] = hit
+        return by_thread
 
     def _hit(self, row: Row, plain: Sequence[str], quoted: Sequence[str]) -> Hit | None:
         for column in (*plain, *quoted):

@@ -62,8 +62,8 @@ def read_history(session: Session, thread_id: str) -> list[CheckpointView]:
     """
     session.journal.flush()
     with plain_checkpoints(session) as checkpointer:
-        found = list(checkpointer.list(checkpoint_at(thread_id, None)))
-    saved = {_key(item): item for item in reversed(found)}
+        checkpoints = list(checkpointer.list(checkpoint_at(thread_id, None)))
+    saved = {_key(item): item for item in reversed(checkpoints)}
     views = {key: _view(item, saved.get((key[0], _parent(item)))) for key, item in saved.items()}
 
     lineage = Lineage(session.journal, thread_id)
@@ -151,9 +151,9 @@ def _finished(value: Any) -> bool:
 
 
 def _wrote(item: CheckpointTuple, parent: CheckpointTuple | None) -> tuple[str, ...]:
-    seen = item.checkpoint["versions_seen"]
+    versions = item.checkpoint["versions_seen"]
     before = parent.checkpoint["versions_seen"] if parent else {}
-    ran = [node for node in seen if not node.startswith("__") and seen[node] != before.get(node)]
+    ran = [node for node in versions if not node.startswith("__") and versions[node] != before.get(node)]
     sent = _sends(parent) if parent and item.metadata.get("source") == "loop" else []
     return (*sent, *sorted(set(ran) - set(sent)))
 

@@ -78,17 +78,17 @@ class Lineage:
         superstep = self.supersteps.get(level.task)
         if superstep is None:  # it never ended: it is under way, after the last checkpoint
             return self.tips.get(level.ns)
-        found = [p for p in self.points if p.ns == level.ns and p.step == superstep - 1]
-        return found[-1] if found else None
+        points = [p for p in self.points if p.ns == level.ns and p.step == superstep - 1]
+        return points[-1] if points else None
 
     def ancestors(self, point: Point) -> set[str]:
         """Return the ids of the checkpoints that led to one, without its own."""
-        found: set[str] = set()
+        ids: set[str] = set()
         parent = point.parent
-        while parent is not None and parent not in found and (point.ns, parent) in self._at:
-            found.add(parent)
+        while parent is not None and parent not in ids and (point.ns, parent) in self._at:
+            ids.add(parent)
             parent = self._at[point.ns, parent].parent
-        return found
+        return ids
 
     def find(self, at: str | int | None) -> Point:
         """Return the checkpoint with an id, the beginning of one, or a root superstep's number.
@@ -104,11 +104,11 @@ class Lineage:
             return root[-1]
         text = str(at)
         if text.removeprefix("-").isdigit() and len(text) <= _MAX_DIGITS:
-            found = [point for point in root if point.step == int(text)][-1:]
+            points = [point for point in root if point.step == int(text)][-1:]
         else:
-            found = [point for point in self.points if point.id.startswith(text)]
-        if not found:
+            points = [point for point in self.points if point.id.startswith(text)]
+        if not points:
             raise InputError(f"The thread {self.thread_id!r} has no checkpoint {text!r}. {hint}")
-        if len(found) > 1:
-            raise InputError(f"{len(found)} checkpoints of {self.thread_id!r} begin with {text!r}. {hint}")
-        return found[0]
+        if len(points) > 1:
+            raise InputError(f"{len(points)} checkpoints of {self.thread_id!r} begin with {text!r}. {hint}")
+        return points[0]

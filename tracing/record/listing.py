@@ -38,10 +38,10 @@ class Cursor:
             return None
         value, _, row = text.rpartition("_")
         try:
-            found = cls(int(value) if value.isdecimal() else float(value), int(row))
-            if not all(abs(number) < 2**63 for number in (found.value, found.row)):
+            cursor = cls(int(value) if value.isdecimal() else float(value), int(row))
+            if not all(abs(number) < 2**63 for number in (cursor.value, cursor.row)):
                 raise ValueError  # no database has such a number
-            return found
+            return cursor
         except ValueError:
             raise InputError(f"{text!r} is no place in the list of runs. Begin at its first page.") from None
 
@@ -95,17 +95,17 @@ def page_of_threads(
         where += f" AND {value} {sign}= ? AND ({value} {sign} ? OR r.rowid {sign} ?)"
         values += [place.value, place.value, place.row]
     way = "ASC" if back else "DESC"
-    found = journal.query(
+    rows = journal.query(
         f"SELECT r.thread_id, r.rowid AS at, {value} AS value FROM runs r WHERE {where} "
         f"ORDER BY {value} {way}, r.rowid {way} LIMIT ?",
         (*values, limit + 1),
     )
-    more, found = len(found) > limit, found[:limit]
+    more, rows = len(rows) > limit, rows[:limit]
     if back:
-        found.reverse()
-    ends = [Cursor(row["value"], row["at"]) for row in (found[:1] + found[-1:])]
+        rows.reverse()
+    ends = [Cursor(row["value"], row["at"]) for row in (rows[:1] + rows[-1:])]
     return ThreadPage(
-        threads=read_threads(journal, [row["thread_id"] for row in found]),
+        threads=read_threads(journal, [row["thread_id"] for row in rows]),
         before=ends[0] if ends and (more if back else place is not None) else None,
         after=ends[-1] if ends and (more or back) else None,
     )
@@ -114,12 +114,12 @@ def page_of_threads(
 def read_threads(journal: Journal, thread_ids: Sequence[str]) -> list[Thread]:
     """Return threads in the order of their ids; one that was deleted meanwhile is left out."""
     sql = select_threads(journal) + " WHERE r.thread_id IN ({}) GROUP BY r.thread_id"
-    found: dict[str, Thread] = {}
+    by_id: dict[str, Thread] = {}
     for start in range(0, len(thread_ids), 500):
         part = thread_ids[start : start + 500]
         for row in journal.query(sql.format(", ".join("?" * len(part))), part):
-            found[row["thread_id"]] = thread_of(row)
-    return [found[thread_id] for thread_id in thread_ids if thread_id in found]
+            by_id[row["thread_id"]] = thread_of(row)
+    return [by_id[thread_id] for thread_id in thread_ids if thread_id in by_id]
 
 
 def unended_threads(journal: Journal) -> list[Thread]:
@@ -148,19 +148,19 @@ def totals_of(journal: Journal, search: Search) -> Totals:
 def summaries_of(journal: Journal, threads: Sequence[Thread]) -> dict[str, Summary]:
     """Return what each thread was given last, what it returned or asks, and its users and tags."""
     thread_ids = [thread.thread_id for thread in threads]
-    found = {thread_id: Summary() for thread_id in thread_ids}
-    if not found:
-        return found
+    summaries = {thread_id: Summary() for thread_id in thread_ids}
+    if not summaries:
+        return summaries
     marks = _marks(thread_ids)
     for row in among(journal.query, "SELECT thread_id, input FROM runs WHERE thread_id IN", thread_ids):
-        found[row["thread_id"]].input = row["input"]
+        summaries[row["thread_id"]].input = row["input"]
     for row in journal.query(
         'SELECT thread_id, "user" AS asker, tags, min(id) AS first FROM invocations '
         f"WHERE thread_id IN {marks} "
         'GROUP BY thread_id, "user", tags ORDER BY first',
         thread_ids,
     ):
-        summary = found[row["thread_id"]]
+        summary = summaries[row["thread_id"]]
         for have, more in ((summary.users, [row["asker"]]), (summary.tags, _texts(row["tags"]))):
             have += [each for each in more if each and each not in have]
     # The input of the last trace is that of its first invocation; the others went on with it.
@@ -170,13 +170,13 @@ def summaries_of(journal: Journal, threads: Sequence[Thread]) -> dict[str, Summa
         "WHERE t.thread_id = f.thread_id) GROUP BY f.thread_id)",
         thread_ids,
     ):
-        found[row["thread_id"]].input = row["input"] or found[row["thread_id"]].input
+        summaries[row["thread_id"]].input = row["input"] or summaries[row["thread_id"]].input
     for row in _last(journal, "invocations", "output", thread_ids):
-        found[row["thread_id"]].output = row["output"]
+        summaries[row["thread_id"]].output = row["output"]
     asking = [thread.thread_id for thread in threads if thread.status == "interrupted"]
     for row in _last(journal, "node_runs", "interrupts", asking):
-        found[row["thread_id"]].interrupts = row["interrupts"]
-    return found
+        summaries[row["thread_id"]].interrupts = row["interrupts"]
+    return summaries
 
 
 def _last(journal: Journal, table: str, column: str, thread_ids: Sequence[str]) -> list[Row]:
@@ -212,15 +212,15 @@ def labels_of(journal: Journal, most: int) -> dict[str, list[str]]:
         for tag in _texts(row["tags"]):
             counts["tag"][tag] += row["n"]
     return {
-        kind: [name for name in sorted(found, key=lambda name: (-found[name], name)) if name][:most]
-        for kind, found in counts.items()
+        kind: [name for name in sorted(by_name, key=lambda name: (-by_name[name], name)) if name][:most]
+        for kind, by_name in counts.items()
     }
 
 
 def _texts(text: str | None) -> list[str]:
     """Return the texts in a JSON list, none for anything else: a file may come from anywhere."""
     try:
-        found = json.loads(text or "[]")
+        content = json.loads(text or "[]")
     except (ValueError, RecursionError):
         return []
-    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+    return [each for each in content if isinstance(each, str)] if isinstance(content, list) else []

@@ -40,8 +40,8 @@ def notes(run: Run, span: Span, call: Span | None) -> Iterator[str]:
     if problem:
         yield one_line(problem, 120)
     if span.row.get("interrupts"):
-        asked = json.loads(span.row["interrupts"])
-        first = asked[0] if isinstance(asked, list) and asked else asked
+        interrupts = json.loads(span.row["interrupts"])
+        first = interrupts[0] if isinstance(interrupts, list) and interrupts else interrupts
         due = due_of(first)
         until = f"until {due.astimezone():%Y-%m-%d %H:%M:%S %Z}" if due is not None else ""
         if is_wait(first):
@@ -61,9 +61,9 @@ def notes(run: Run, span: Span, call: Span | None) -> Iterator[str]:
         yield f"{one_line(score['name'], 30)}: {one_line(str(value), 30)}"
 
 
-def _question(asked: Any) -> str:
-    question = asked.get("question") if is_review(asked) else None
-    return question if isinstance(question, str) and question else show_value(asked, 200)
+def _question(value: Any) -> str:
+    question = value.get("question") if is_review(value) else None
+    return question if isinstance(question, str) and question else show_value(value, 200)
 
 
 def decision_note(span: Span) -> str:

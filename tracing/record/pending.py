@@ -61,8 +61,8 @@ def due(session: Session) -> list[Waiting]:
     at = now.timestamp()
     threads = dict.fromkeys([*threads_due(session.journal, at), *threads_to_escalate(session.journal, at)])
     idle = [thread for thread in threads if not session.claims.is_run(thread)]
-    found = [item for thread in idle for item in read_waiting(session, thread) if is_due(item.value, now)]
-    return sorted(found, key=lambda item: (item.due or now, item.thread_id))
+    waiting = [item for thread in idle for item in read_waiting(session, thread) if is_due(item.value, now)]
+    return sorted(waiting, key=lambda item: (item.due or now, item.thread_id))
 
 
 def is_for_parts(interrupt: Interrupt) -> bool:
@@ -80,34 +80,34 @@ def asks_nobody(interrupt: Interrupt) -> bool:
     return is_budget_end(interrupt) or is_for_parts(interrupt) or is_departure(interrupt)
 
 
-def is_review(asked: Any) -> bool:
+def is_review(value: Any) -> bool:
     """Tell whether an interrupt's value is the question of a review."""
-    return isinstance(asked, Mapping) and asked.get("kind") == REVIEW
+    return isinstance(value, Mapping) and value.get("kind") == REVIEW
 
 
-def is_wait(asked: Any) -> bool:
+def is_wait(value: Any) -> bool:
     """Tell whether an interrupt's value says that a time is waited for, not an answer."""
-    return isinstance(asked, Mapping) and asked.get("kind") == WAIT
+    return isinstance(value, Mapping) and value.get("kind") == WAIT
 
 
-def due_of(asked: Any) -> datetime | None:
+def due_of(value: Any) -> datetime | None:
     """Return the time that an interrupt's value names, None if it names none."""
-    if not isinstance(asked, Mapping) or asked.get("kind") not in (WAIT, REVIEW) or not asked.get("due"):
+    if not isinstance(value, Mapping) or value.get("kind") not in (WAIT, REVIEW) or not value.get("due"):
         return None
-    return datetime.fromisoformat(asked["due"])
+    return datetime.fromisoformat(value["due"])
 
 
-def wakes_at(asked: Any) -> datetime | None:
+def wakes_at(value: Any) -> datetime | None:
     """Return when a question goes on by itself: at its end, or where it asks the next one; None for never."""
-    if not is_review(asked) or not asked.get("escalates"):
-        return due_of(asked)
-    escalates = datetime.fromisoformat(asked["escalates"])
-    return min(escalates, due_of(asked) or escalates)
+    if not is_review(value) or not value.get("escalates"):
+        return due_of(value)
+    escalates = datetime.fromisoformat(value["escalates"])
+    return min(escalates, due_of(value) or escalates)
 
 
-def is_due(asked: Any, now: datetime) -> bool:
+def is_due(value: Any, now: datetime) -> bool:
     """Tell whether the time has come at which a question goes on by itself."""
-    at = wakes_at(asked)
+    at = wakes_at(value)
     return at is not None and at <= now
 
 
@@ -122,27 +122,27 @@ def read_waiting(session: Session, thread_id: str | None = None) -> list[Waiting
         threads = session.journal.query(sql)
     else:
         threads = session.journal.query(f"{sql} AND thread_id = ?", (thread_id,))
-    found: list[Waiting] = []
+    waiting: list[Waiting] = []
     with plain_checkpoints(session) as checkpointer:
         for row in threads:
             saved = checkpointer.get_tuple(checkpoint_at(row["thread_id"]))
             if saved is None:  # another checkpointer keeps them
-                asked = _on_record(session, row["thread_id"])
+                interrupts = _on_record(session, row["thread_id"])
             else:
                 statuses = read_task_statuses(saved.pending_writes or [])
-                asked = [item for status in statuses.values() for item in status.pending_interrupts]
-            if asked:
-                found += _told(session, row["thread_id"], asked, row["updated_at"])
-    return sorted(found, key=lambda item: (item.since, item.thread_id))
+                interrupts = [item for status in statuses.values() for item in status.pending_interrupts]
+            if interrupts:
+                waiting += _open_interrupts(session, row["thread_id"], interrupts, row["updated_at"])
+    return sorted(waiting, key=lambda item: (item.since, item.thread_id))
 
 
 def unanswered(session: Session | None, thread_id: str, interrupts: Iterable[Interrupt]) -> list[Interrupt]:
     """Return those of a thread's interrupts that wait for an answer, whoever keeps its checkpoints."""
-    asked = [item for item in interrupts if not asks_nobody(item)]
-    if session is None or not asked:
-        return asked
-    waiting = {item.id for item in _told(session, thread_id, asked, 0.0)}
-    return [item for item in asked if item.id in waiting]
+    questions = [item for item in interrupts if not asks_nobody(item)]
+    if session is None or not questions:
+        return questions
+    waiting = {item.id for item in _open_interrupts(session, thread_id, questions, 0.0)}
+    return [item for item in questions if item.id in waiting]
 
 
 def longest_interrupted(session: Session, most: int) -> list[str]:
@@ -168,14 +168,16 @@ def _on_record(session: Session, thread_id: str) -> list[Interrupt]:
         if row["status"] == "interrupted" and row["interrupts"]:
             asking.setdefault(row["task"], []).append(row["interrupts"])
     return [
-        Interrupt(value, id=interrupt_id(task, len(said) - 1))
-        for task, said in asking.items()
+        Interrupt(value, id=interrupt_id(task, len(values) - 1))
+        for task, values in asking.items()
         if last[task] == "interrupted" and not any(other.startswith(f"{task}|") for other in asking)
-        for value in json.loads(said[-1])
+        for value in json.loads(values[-1])
     ]
 
 
-def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float) -> Iterator[Waiting]:
+def _open_interrupts(
+    session: Session, thread_id: str, interrupts: list[Interrupt], late: float
+) -> Iterator[Waiting]:
     """Yield the interrupts that wait, with their places; one whose node failed on the answer does not.
 
     A node that was stopped while it worked on an answer waits again, as after a kill.
@@ -189,13 +191,17 @@ def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float)
     by_task: dict[str, list[dict[str, Any]]] = {}
     for node_run in node_runs:
         by_task.setdefault(node_run["task"], []).append(node_run)
-    tasks = {interrupt_id(task, n): task for task, found in by_task.items() for n in range(len(found))}
-    for item in {item.id: item for item in asked}.values():
+    tasks = {interrupt_id(task, n): task for task, runs in by_task.items() for n in range(len(runs))}
+    for item in {item.id: item for item in interrupts}.values():
         if asks_nobody(item):
             continue
         task = tasks.get(item.id, "")
-        found = by_task.get(task, [])
-        if found and found[-1]["status"] != "interrupted" and found[-1]["error"] != STOPPED:
+        runs_of_task = by_task.get(task, [])
+        if (
+            runs_of_task
+            and runs_of_task[-1]["status"] != "interrupted"
+            and runs_of_task[-1]["error"] != STOPPED
+        ):
             continue
-        since = [node_run["ended_at"] for node_run in found if node_run["status"] == "interrupted"]
+        since = [node_run["ended_at"] for node_run in runs_of_task if node_run["status"] == "interrupted"]
         yield Waiting(thread_id, item.id, item.value, task, min(since, default=late))

@@ -73,7 +73,7 @@ def select(address: PostgresAddress, sql: str, *, limit: int, timeout_s: float) 
     except psycopg.Error as error:
         if error.sqlstate == _NO_SUCH_COLUMN:
             raise _no_such_column(error, connection, address, sql) from None
-        raise _told(error, address, timeout_s) from None
+        raise _explained(error, address, timeout_s) from None
     finally:
         connection.close()  # which also ends the transaction
 
@@ -117,7 +117,7 @@ def _no_such_column(
     return InputError(f"{text[0].upper()}{text[1:]}. {columns_hint(wrong, columns)}")
 
 
-def _told(error: psycopg.Error, address: PostgresAddress, timeout_s: float) -> Exception:
+def _explained(error: psycopg.Error, address: PostgresAddress, timeout_s: float) -> Exception:
     state, text = error.sqlstate or "", " ".join(str(error.diag.message_primary or error).split())
     if state == "57014":
         return InputError(f"The query took longer than {timeout_s:g} s. Narrow it down, or raise --timeout.")

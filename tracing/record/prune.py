@@ -147,8 +147,8 @@ def drop_unused_blobs(session: Session) -> None:
     def drop(transaction: Transaction) -> None:
         # Whoever writes a row that refers to a blob writes the blob first: nobody may from here on.
         session.journal.dialect.keep_writers_out(transaction, "blobs")
-        kept = {row["sha256"] for row in transaction.execute("SELECT sha256 FROM blobs")}
-        if not kept:
+        unused = {row["sha256"] for row in transaction.execute("SELECT sha256 FROM blobs")}
+        if not unused:
             return
         for table in (*_TABLES, "effects"):
             for name in next(iter(transaction.execute(f"SELECT * FROM {table} LIMIT 1")), {}):
@@ -156,8 +156,8 @@ def drop_unused_blobs(session: Session) -> None:
                 for row in transaction.execute(f'SELECT "{name}" AS value FROM {table} WHERE {refers}'):
                     value = row["value"]
                     data = value.encode("utf-8", "replace") if isinstance(value, str) else value
-                    kept -= {each.decode() for each in _USED.findall(data)}
-        for sha256 in kept:
+                    unused -= {each.decode() for each in _USED.findall(data)}
+        for sha256 in unused:
             transaction.execute("DELETE FROM blobs WHERE sha256 = ?", (sha256,))
 
     session.journal.transact(drop)

@@ -79,7 +79,7 @@ def _select_in_file(path: Path, sql: str, limit: int, timeout_s: float) -> Query
     except (sqlite3.Error, sqlite3.Warning) as error:
         connection.set_authorizer(None)
         known = {table: _columns(connection, table) for table in named_in(sql, tables)}
-        raise _told(error, path, tables, timeout_s, known) from None
+        raise _explained(error, path, tables, timeout_s, known) from None
     finally:
         connection.close()
 
@@ -99,7 +99,7 @@ def _only_select(problem: str) -> str:
     return f"{problem}. Only one SELECT can be run here: nothing is written, attached or set."
 
 
-def _told(
+def _explained(
     error: Exception,
     path: Path,
     tables: list[str],

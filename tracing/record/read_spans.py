@@ -74,8 +74,8 @@ def filled(spans: Sequence[Span], query: Query) -> Iterator[Span]:
     """Yield the spans with all that the record says of them: answers, decisions, checkpoints."""
     nodes = [span for span in spans if span.kind == "node"]
     thread = spans[0].trace.thread_id if spans else ""
-    asked = [span.row["id"] for span in spans if span.kind == "call"]
-    calls = {row["id"]: row for row in among(query, "SELECT * FROM calls WHERE id IN", asked)}
+    ids = [span.row["id"] for span in spans if span.kind == "call"]
+    calls = {row["id"]: row for row in among(query, "SELECT * FROM calls WHERE id IN", ids)}
     sought = [span.row["id"] for span in spans if span.kind == "retrieval"]
     retrievals = {row["id"]: row for row in among(query, "SELECT * FROM retrievals WHERE id IN", sought)}
     tasks = [span.task for span in nodes]
@@ -91,9 +91,9 @@ def filled(spans: Sequence[Span], query: Query) -> Iterator[Span]:
             if span.row["id"] in retrievals:
                 yield _filled_retrieval(span, retrievals[span.row["id"]])
         elif span.kind == "node":
-            kept = checkpoints.get(span.task)
+            checkpoint_id = checkpoints.get(span.task)
             is_agent = span.path in agents
-            yield span.but(decision=decided.get(span.task), checkpoint_id=kept, is_agent=is_agent)
+            yield span.but(decision=decided.get(span.task), checkpoint_id=checkpoint_id, is_agent=is_agent)
         else:
             spent = _spent(query, span) if span.row["budget"] else {}
             yield span.but(row={**span.row, **spent}, is_agent="" in agents)
@@ -151,6 +151,6 @@ def _checkpoints(query: Query, thread: str, nodes: Sequence[Span]) -> dict[str, 
         "WHERE thread_id = ? AND checkpoint_ns IN"
     )
     rows = among(query, sql, namespaces, (thread,))
-    found = {(row["checkpoint_ns"], row["task_id"]): row["checkpoint_id"] for row in rows}
-    pairs = ((task, found.get((p[0].ns, p[0].task_id))) for task, p in places.items() if p)
+    checkpoints = {(row["checkpoint_ns"], row["task_id"]): row["checkpoint_id"] for row in rows}
+    pairs = ((task, checkpoints.get((p[0].ns, p[0].task_id))) for task, p in places.items() if p)
     return {task: checkpoint for task, checkpoint in pairs if checkpoint is not None}

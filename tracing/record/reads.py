@@ -82,10 +82,10 @@ def read_input(journal: Journal, thread_id: str) -> dict[str, Any]:
     """Return the input that a thread was begun with on the command line; {} where there is none."""
     rows = journal.query("SELECT input FROM runs WHERE thread_id = ?", (thread_id,))
     try:
-        given: dict[str, Any] = json.loads(journal.whole((rows and rows[0]["input"]) or "{}"))
+        values: dict[str, Any] = json.loads(journal.whole((rows and rows[0]["input"]) or "{}"))
     except ValueError as error:
         raise StoreError(f"The input of the thread {thread_id!r} on record is damaged: {error}.") from None
-    return given
+    return values
 
 
 def read_answers(journal: Journal, thread_id: str, parts: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
@@ -101,15 +101,15 @@ def read_answers(journal: Journal, thread_id: str, parts: Mapping[str, str]) -> 
         "(SELECT max(trace) FROM invocations WHERE thread_id = ?)), 0)) ORDER BY started_at",
         [thread_id] * 3,
     )
-    found: dict[str, list[str]] = {begin: [] for begin in parts.values()}
+    answers: dict[str, list[str]] = {begin: [] for begin in parts.values()}
     for row in rows:
         names = row["task"].split("|")
         for depth, name in enumerate(names):
             outer = "".join(f"{each}|" for each in names[:depth])
             for begin in (f"{outer}{name}", f"{outer}{name.partition(':')[0]}:"):
-                if row["said"] and begin in found:
-                    found[begin].append(row["said"])
-    return {path: tuple(found[begin]) for path, begin in parts.items() if found[begin]}
+                if row["said"] and begin in answers:
+                    answers[begin].append(row["said"])
+    return {path: tuple(answers[begin]) for path, begin in parts.items() if answers[begin]}
 
 
 def read_shape(journal: Journal, thread_id: str) -> Row | None:
@@ -213,13 +213,13 @@ def records(session: Session, threads: Sequence[str] = ()) -> Iterator[Row]:
         for table in _ORDERS:
             for row in read_rows(session.journal.query, table, thread):
                 texts = (value for value in row.values() if isinstance(value, str))
-                referred |= {found.sha256: found for text in texts for found in references_in(text)}
+                referred |= {each.sha256: each for text in texts for each in references_in(text)}
                 # Only Postgres shows the order in which rows were written as a column.
                 values = {name: _plain(name, value) for name, value in row.items() if name != "rowid"}
                 yield {"record": table.removesuffix("s"), **values}
-    for found in referred.values():
-        data = base64.b64encode(session.journal.blob(found.sha256)).decode()
-        yield {"record": "blob", **asdict(found), "data": data}
+    for blob in referred.values():
+        data = base64.b64encode(session.journal.blob(blob.sha256)).decode()
+        yield {"record": "blob", **asdict(blob), "data": data}
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -43,7 +43,7 @@ class RecordedCall:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool call brought, with the arguments that it was made with; `told` is the outcome on record."""
+    """What a tool call brought, with the arguments that it was made with; `outcome` is the one on record."""
 
     path: str
     name: str
@@ -84,10 +84,10 @@ def read_recorded_calls(journal: Journal, thread_id: str) -> list[RecordedCall]:
 def _answer_among(request_hash: str, tries: list[Row]) -> Iterator[RecordedCall]:
     answers = [row for row in tries if row["status"] == "answered"]
     rejected = [row for row in tries if row["status"] == "rejected"]
-    found = next(iter(answers), rejected[-1] if rejected else None)
-    if found is not None:
+    row = next(iter(answers), rejected[-1] if rejected else None)
+    if row is not None:
         cost = sum((cost_of_call(row) for row in tries if row["source"] == "model"), Cost())
-        yield RecordedCall(found["id"], request_hash, found["path"], found["occurrence"], not answers, cost)
+        yield RecordedCall(row["id"], request_hash, row["path"], row["occurrence"], not answers, cost)
 
 
 def origin_of(journal: Journal, thread_id: str) -> str | None:
@@ -148,17 +148,17 @@ def read_tool_results(session: Session, thread_id: str) -> list[ToolResult]:
     }
     if not outcomes:
         return []
-    made: dict[tuple[str, str], Mapping[str, Any]] = {}
-    found: list[ToolResult] = []
+    calls: dict[tuple[str, str], Mapping[str, Any]] = {}
+    results: list[ToolResult] = []
     for ns, task_id, messages in _written(session, thread_id, MESSAGES):
         for message in messages if isinstance(messages, (list, tuple)) else [messages]:
             for call in _part(message, "tool_calls") or ():
-                made[ns, str(call.get("id"))] = call
-            call = made.get((ns, str(_part(message, "tool_call_id"))))
+                calls[ns, str(call.get("id"))] = call
+            call = calls.get((ns, str(_part(message, "tool_call_id"))))
             task = next((t for t in outcomes if t.startswith(f"{ns}|") and t.endswith(f":{task_id}")), None)
             if call is not None and task is not None and outcomes[task] in ARRIVED:
-                found.append(_result(task, call, _part(message, "content"), outcomes[task]))
-    return found
+                results.append(_result(task, call, _part(message, "content"), outcomes[task]))
+    return results
 
 
 def _result(task: str, call: Mapping[str, Any], content: Any, outcome: str) -> ToolResult:
@@ -183,20 +183,20 @@ def read_questions(session: Session, thread_id: str) -> list[Question]:
     )
     if not rows:
         return []
-    given = _Answers(session, thread_id)
-    asked: dict[str, list[Row]] = defaultdict(list)
+    recorded = _Answers(session, thread_id)
+    by_task: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        asked[row["task"]].append(row)
-    found = []
-    for task, tries in asked.items():
-        if any(other.startswith(f"{task}|") for other in asked):
+        by_task[row["task"]].append(row)
+    questions = []
+    for task, tries in by_task.items():
+        if any(other.startswith(f"{task}|") for other in by_task):
             continue  # a graph around the node that asks
-        answers = given.to(task, [row["ended_at"] for row in tries])
+        answers = recorded.to(task, [row["ended_at"] for row in tries])
         if answers:
             values: list[Any] = json.loads(tries[0]["interrupts"])
             first = values[0] if values else None
-            found.append(Question(tries[0]["path"], first, answers, tries[0]["input"]))
-    return found
+            questions.append(Question(tries[0]["path"], first, answers, tries[0]["input"]))
+    return questions
 
 
 class _Answers:
@@ -218,23 +218,23 @@ class _Answers:
                 self._by_id |= {name: each for name, each in value.items() if cut_text(each) is None}
             elif cut_text(value) is None:
                 self._bare.append((row["started_at"], value))
-        for ns, task_id, said in _written(session, thread_id, _RESUME):
-            self._by_task[ns, task_id] = tuple(said) if isinstance(said, (list, tuple)) else (said,)
+        for ns, task_id, answer in _written(session, thread_id, _RESUME):
+            self._by_task[ns, task_id] = tuple(answer) if isinstance(answer, (list, tuple)) else (answer,)
 
     def to(self, task: str, asked_at: list[float]) -> tuple[Any, ...]:
         """Return the answers to what a task asked, so far as they are known, in their order."""
         ns, _, name = task.rpartition("|")
-        kept = self._by_task.get((ns, name.rpartition(":")[2]), ())
-        found: list[Any] = []
+        known = self._by_task.get((ns, name.rpartition(":")[2]), ())
+        answers: list[Any] = []
         for number, at in enumerate(asked_at):
             by_id = interrupt_id(task, number)
-            if number < len(kept):
-                found.append(kept[number])
+            if number < len(known):
+                answers.append(known[number])
             elif by_id in self._by_id:
-                found.append(self._by_id[by_id])
+                answers.append(self._by_id[by_id])
             else:
-                found += [value for since, value in self._bare if since >= at][:1]
-        return tuple(found)
+                answers += [value for since, value in self._bare if since >= at][:1]
+        return tuple(answers)
 
 
 def read_inputs(session: Session, thread_id: str) -> list[dict[str, Any]]:
@@ -245,7 +245,7 @@ def read_inputs(session: Session, thread_id: str) -> list[dict[str, Any]]:
             item.checkpoint["channel_values"].get("__start__")
             for item in checkpointer.list(place, filter={"source": "input"})
         ]
-    return [dict(given) for given in reversed(saved) if isinstance(given, Mapping)]
+    return [dict(values) for values in reversed(saved) if isinstance(values, Mapping)]
 
 
 def was_edited(session: Session, thread_id: str) -> bool:
@@ -272,12 +272,14 @@ def _part(message: Any, name: str) -> Any:
     return message.get(name) if isinstance(message, Mapping) else getattr(message, name, None)
 
 
-def without_waiting_again(asked: Any) -> Any:
+def without_waiting_again(question: Any) -> Any:
     """Return a question without what a clock, or another try at it, says in it."""
-    if not isinstance(asked, Mapping):
-        return asked
+    if not isinstance(question, Mapping):
+        return question
     return {
-        name: value for name, value in asked.items() if name not in ("due", "escalates", "again", "problem")
+        name: value
+        for name, value in question.items()
+        if name not in ("due", "escalates", "again", "problem")
     }
 
 

@@ -114,9 +114,9 @@ class Run:
         paid = [
             s.row for s in self.spans if s.kind == "call" and s.source == "model" and s.status != "failed"
         ]
-        told = [row for row in paid if row["cached_tokens"] is not None]
-        given = sum(row["input_tokens"] or 0 for row in told)
-        return sum(row["cached_tokens"] for row in told) / given if given else None
+        rows = [row for row in paid if row["cached_tokens"] is not None]
+        input_tokens = sum(row["input_tokens"] or 0 for row in rows)
+        return sum(row["cached_tokens"] for row in rows) / input_tokens if input_tokens else None
 
     @cached_property
     def output(self) -> list[OutputField]:

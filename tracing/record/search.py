@@ -46,9 +46,9 @@ class Search:
     def where(self, journal: Journal) -> tuple[str, list[Any]]:
         """Return the condition on the table `runs AS r`, and its values."""
         conditions, values = [ALL], []
-        for condition, given in self._conditions(journal):
+        for condition, parameters in self._conditions(journal):
             conditions.append(condition)
-            values += given
+            values += parameters
         return " AND ".join(conditions), values
 
     def _conditions(self, journal: Journal) -> Iterator[tuple[str, list[Any]]]:

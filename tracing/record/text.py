@@ -121,9 +121,13 @@ def estimates_json(cost: Cost) -> dict[str, Any]:
     return {"estimated_tokens": cost.estimated_tokens, "estimated_usd": cost.estimated_usd}
 
 
-def tokens(given: int | None, answered: int | None, estimated: int | None = None) -> str:
+def tokens(input_tokens: int | None, answered: int | None, estimated: int | None = None) -> str:
     """Return "in+out tokens", and apart from them what is estimated because a server did not count."""
-    known = "tokens unknown" if given is None and answered is None else f"{given or 0}+{answered or 0} tokens"
+    known = (
+        "tokens unknown"
+        if input_tokens is None and answered is None
+        else f"{input_tokens or 0}+{answered or 0} tokens"
+    )
     return f"{known}, estimated {estimated} more at most" if estimated else known
 
 

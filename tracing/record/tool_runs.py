@@ -27,21 +27,21 @@ def tool_run_of(span: Span) -> ToolRun | None:
     """Return the tool call that a node ran, None for any other span."""
     if span.kind != "node" or CALL not in (span.row.get("input") or ""):
         return None
-    given = object_in(span.row.get("input")).get(CALL)
-    if not isinstance(given, dict):
+    call = object_in(span.row.get("input")).get(CALL)
+    if not isinstance(call, dict):
         return None
-    said = object_in(span.row.get("output"))
-    messages = said.get(MESSAGES)
-    found = messages[-1] if isinstance(messages, list) and messages else messages
-    found = found if isinstance(found, dict) else {}
-    content = _whole(said) or _whole(found) or found.get("content")
-    cut = _whole(given)
+    output = object_in(span.row.get("output"))
+    messages = output.get(MESSAGES)
+    message = messages[-1] if isinstance(messages, list) and messages else messages
+    message = message if isinstance(message, dict) else {}
+    content = _whole(output) or _whole(message) or message.get("content")
+    cut = _whole(call)
     return ToolRun(
-        name=_name_in(cut) if cut else str(given.get("name")),
-        id=str(given.get("id") or ""),
-        arguments=cut or text_or_json(given.get("args")),
+        name=_name_in(cut) if cut else str(call.get("name")),
+        id=str(call.get("id") or ""),
+        arguments=cut or text_or_json(call.get("args")),
         result=content if content is None else text_or_json(content),
-        is_error=found.get("status") == "error",
+        is_error=message.get("status") == "error",
     )
 
 
@@ -52,8 +52,8 @@ def _whole(value: Any) -> str | None:
 
 
 def _name_in(text: str) -> str:
-    found = re.search(r'"name":\s*"([^"]*)"', text)
-    return found[1] if found else "tool"
+    match = re.search(r'"name":\s*"([^"]*)"', text)
+    return match[1] if match else "tool"
 
 
 def tool_calls_as_sent(calls: list[Row]) -> list[Row]:

@@ -108,8 +108,8 @@ def trends_of(journal: Journal, search: Search, buckets: int) -> Trends:
             moment.seconds.append(took[thread_id])
     _add_calls(journal, chosen, values, of_run)
     steps: dict[str, list[Moment]] = defaultdict(lambda: [Moment() for _ in range(count)])
-    for (graph, place), found in parts.items():
-        for step, part in found.items():
+    for (graph, place), by_step in parts.items():
+        for step, part in by_step.items():
             graphs[graph][place].spend(part)
             steps[step][place].add(part)
     for moments in (*graphs.values(), *steps.values()):
@@ -122,17 +122,17 @@ def trends_of(journal: Journal, search: Search, buckets: int) -> Trends:
 def _add_calls(
     journal: Journal, chosen: str, values: Sequence[object], of_run: Mapping[str, dict[str, Moment]]
 ) -> None:
-    for thread_id, step, status, source, picos, given, said, latency in journal.rows(
+    for thread_id, step, status, source, picos, input_tokens, output_tokens, latency in journal.rows(
         "SELECT c.thread_id, c.step, c.status, c.source, c.cost_picos, c.input_tokens, c.output_tokens, "
         f"c.latency_s FROM runs r JOIN calls c ON c.thread_id = r.thread_id WHERE {chosen}",
         [*values],
     ):
-        found = of_run.get(thread_id)
-        if found is None:  # it began meanwhile
+        moments = of_run.get(thread_id)
+        if moments is None:  # it began meanwhile
             continue
-        part = found.get(step)
+        part = moments.get(step)
         if part is None:
-            part = found[step] = Moment()
+            part = moments[step] = Moment()
         part.count += 1
         if status == "failed":
             part.errors += 1
@@ -143,10 +143,10 @@ def _add_calls(
                 part.unknown += 1
         if picos:
             part.picos += picos
-        if given:
-            part.input_tokens += given
-        if said:
-            part.output_tokens += said
+        if input_tokens:
+            part.input_tokens += input_tokens
+        if output_tokens:
+            part.output_tokens += output_tokens
 
 
 def _invoked(

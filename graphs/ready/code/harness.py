@@ -74,9 +74,9 @@ async def run_tests(
     mark = secrets.token_hex(16)
     files = {"main.py": RUNNER, "solution.py": code, "tests.json": json.dumps([mark, list(tests)])}
     ran = await run_python(files, "main.py", limits, isolated=isolated)
-    _, found, verdict = ran.output.rpartition(mark)
+    _, separator, verdict = ran.output.rpartition(mark)
     try:
-        results = json.loads(verdict) if found else None
+        results = json.loads(verdict) if separator else None
     except ValueError:
         results = None
     if not isinstance(results, list) or len(results) != len(tests):

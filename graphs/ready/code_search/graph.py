@@ -114,8 +114,8 @@ def ask(question: CodeQuestion) -> Ask[Turn]:
             f"Task:\n{question.query}\n\nBest files and definitions, by words:\n\n{question.overview}"
         )
     ]
-    for said, told in looked.talk:
-        messages += [AIMessage(said), HumanMessage(told)]
+    for turn_text, result in looked.talk:
+        messages += [AIMessage(turn_text), HumanMessage(result)]
     if looked.number == TURNS - 1:
         messages[-1] = HumanMessage(
             f"{messages[-1].text}\n\nThis is the last turn: no calls, name the ranges."
@@ -131,12 +131,12 @@ def answer(question: CodeQuestion) -> Looked:
     ranges = turn.ranges or before.ranges
     if not turn.calls or number >= TURNS:
         problems = [problem for one in turn.ranges if (problem := _problem(question.folder, one))]
-        told = "\n".join(
+        result = "\n".join(
             [*problems, "Correct these ranges." if problems else "Name the ranges, or make calls."]
         )
         if (turn.ranges and not problems) or number >= TURNS:
             return Looked(number, True, before.talk, before.shown, ranges)
-        return Looked(number, False, [*before.talk, (_said(turn), told)], before.shown, ranges)
+        return Looked(number, False, [*before.talk, (_turn_text(turn), result)], before.shown, ranges)
     browser = CodeBrowser(index_of(question.folder), before.shown)
     answers, used = [], 0
     first: dict[str, int] = {}  # small models make one call again and again
@@ -149,14 +149,14 @@ def answer(question: CodeQuestion) -> Looked:
         elif used >= TURN_TOKENS:
             text = "Not made: this turn's answers are long enough; call it again, for fewer lines."
         else:
-            text = _made(browser, call, TURN_TOKENS - used)
+            text = _result_of(browser, call, TURN_TOKENS - used)
             used += count_tokens(text)
         answers.append(f"[{place}] {text}")
     shown = {path: sorted(lines) for path, lines in browser.shown.items()}
-    return Looked(number, False, [*before.talk, (_said(turn), "\n\n".join(answers))], shown, ranges)
+    return Looked(number, False, [*before.talk, (_turn_text(turn), "\n\n".join(answers))], shown, ranges)
 
 
-def _made(browser: CodeBrowser, call: Call, tokens: int) -> str:
+def _result_of(browser: CodeBrowser, call: Call, tokens: int) -> str:
     match call.tool:
         case "grep":
             return browser.grep(call.target, call.under)
@@ -167,22 +167,26 @@ def _made(browser: CodeBrowser, call: Call, tokens: int) -> str:
     return browser.find(call.target)
 
 
-def _said(turn: Turn) -> str:
+def _turn_text(turn: Turn) -> str:
     """Return a turn as the model wrote it, without defaults: it reads it again each turn."""
     return json.dumps(turn.model_dump(exclude_defaults=True), ensure_ascii=False, separators=(",", ":"))
 
 
-def _problem(folder: str, found: Found) -> str:
+def _problem(folder: str, range_: Found) -> str:
     """Return what is wrong with a range, "" if it can be read."""
     root = folder_of(folder)
     try:
-        text = read_text(inside(root, found.file))
+        text = read_text(inside(root, range_.file))
     except (InputError, ValueError) as error:
         return str(error)
     lines = (text or "").count("\n") + 1
-    if text is None or found.start > lines:
-        return f"{found.file} has no line {found.start}; it has {lines if text is not None else 0}."
-    return f"{found.file}:{found.start}-{found.end} ends before it begins." if found.end < found.start else ""
+    if text is None or range_.start > lines:
+        return f"{range_.file} has no line {range_.start}; it has {lines if text is not None else 0}."
+    return (
+        f"{range_.file}:{range_.start}-{range_.end} ends before it begins."
+        if range_.end < range_.start
+        else ""
+    )
 
 
 def close(question: CodeQuestion) -> dict[str, object]:
@@ -204,8 +208,8 @@ def close(question: CodeQuestion) -> dict[str, object]:
     if ranges:
         files = list(dict.fromkeys(one.file for one in ranges))
         return {"ranges": ranges, "files": files, "status": "found"}
-    found = search(question.query, question.folder, tokens=question.tokens)
-    return {"ranges": found.ranges, "files": found.files, "status": "by code"}
+    result = search(question.query, question.folder, tokens=question.tokens)
+    return {"ranges": result.ranges, "files": result.files, "status": "by code"}
 
 
 work = refine(ask, answer, until=lambda looked: looked.done, score=lambda looked: looked.number, rounds=TURNS)

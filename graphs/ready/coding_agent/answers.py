@@ -39,14 +39,14 @@ def edits_in(answer: str) -> list[Edit]:
     above = fence = info = ""
     block: list[str] = []
     for line in answer.splitlines(keepends=True):
-        found = _FENCE.match(line.rstrip("\r\n"))
+        match = _FENCE.match(line.rstrip("\r\n"))
         if not fence:
-            if found:
-                fence, info, block = found[1], found[2].strip(), []
+            if match:
+                fence, info, block = match[1], match[2].strip(), []
             elif line.strip():
                 edits += _without_block(line.strip())
                 above = line
-        elif found and found[1].startswith(fence) and not found[2].strip():
+        elif match and match[1].startswith(fence) and not match[2].strip():
             edits += _edits(above, info, "".join(block))
             fence = ""
         else:
@@ -62,16 +62,16 @@ def edits_of_diff(diff: str) -> list[Edit]:
 
 
 def _without_block(line: str) -> list[Edit]:
-    if found := _DELETED.fullmatch(line):
-        return [Edit(_own(found[1]), "", "delete")]
-    if found := _RENAMED.fullmatch(line):
-        return [Edit(_own(found[1]), "", "rename", _own(found[2]))]
+    if match := _DELETED.fullmatch(line):
+        return [Edit(_own(match[1]), "", "delete")]
+    if match := _RENAMED.fullmatch(line):
+        return [Edit(_own(match[1]), "", "rename", _own(match[2]))]
     return []
 
 
 def _edits(above: str, info: str, snippet: str) -> list[Edit]:
-    if snippet.lstrip().startswith(("--- ", "diff --git ")) and (found := edits_of_diff(snippet)):
-        return found
+    if snippet.lstrip().startswith(("--- ", "diff --git ")) and (edits := edits_of_diff(snippet)):
+        return edits
     if _DELETED.fullmatch(above.strip()):  # what is deleted has no new lines
         return [Edit("", snippet)]
     for text in (info.partition(" ")[2], info, above):

@@ -56,16 +56,16 @@ class TestReport:
 allow(TestReport)
 
 
-def command_of(root: Path, given: str) -> str:
+def command_of(root: Path, command: str) -> str:
     """Return a project's test command: the given one, or by its files. Raises InputError for none."""
-    if given.strip():
+    if command.strip():
         try:
-            words = shlex.split(given)
+            words = shlex.split(command)
         except ValueError as error:
-            raise InputError(f"test={given!r} is no command: {error}.") from None
+            raise InputError(f"test={command!r} is no command: {error}.") from None
         if not words:
-            raise InputError(f"test={given!r} is no command.")
-        return given.strip()
+            raise InputError(f"test={command!r} is no command.")
+        return command.strip()
     files = files_of(root)
     tests = [file for file in files if is_test(file)]
     if any(file.endswith(".py") for file in tests):
@@ -99,8 +99,8 @@ async def run_tests(
     )
     report = read_report(ran, command)
     if copy.left_out and not report.ok:
-        told = f"\n(Too large to be copied for the tests: {', '.join(copy.left_out[:5])})"
-        report = TestReport(report.ok, report.passed, report.failed, report.output + told)
+        note = f"\n(Too large to be copied for the tests: {', '.join(copy.left_out[:5])})"
+        report = TestReport(report.ok, report.passed, report.failed, report.output + note)
     return report
 
 
@@ -119,10 +119,10 @@ def read_report(ran: SandboxResult, command: str) -> TestReport:
 
 
 def _counts(output: str) -> tuple[int, int] | None:
-    found = [*_UNITTEST.finditer(output)]
-    if found:
-        bad = sum(int(number) for number in re.findall(r"(?:failures|errors)=(\d+)", found[-1][3] or ""))
-        return max(0, int(found[-1][1]) - bad), bad
+    summaries = [*_UNITTEST.finditer(output)]
+    if summaries:
+        bad = sum(int(number) for number in re.findall(r"(?:failures|errors)=(\d+)", summaries[-1][3] or ""))
+        return max(0, int(summaries[-1][1]) - bad), bad
     tail = output[-2000:]
     last = next((line for line in reversed(tail.splitlines()) if re.search(r"\bin [\d.]+s\b", line)), None)
     if last is not None and re.search(r"\d+ (?:passed|failed|errors?|skipped)\b|no tests ran", last):

@@ -38,7 +38,7 @@ class Changes:
     refused: list[Refusal] = field(default_factory=list)
 
 
-def made(
+def changes_from(
     edits: Iterable[Edit],
     root: Path,
     originals: Mapping[str, str | None],
@@ -79,9 +79,9 @@ def merged(
     """Take what a model merged for refused snippets, if a file is then the old one with its snippet in it."""
     changes = Changes(dict(originals), dict(changed))
     known = frozenset(files_of(root))
-    given = [*edits]
+    all_edits = [*edits]
     for refusal in refused:
-        own = [edit for edit in given if (edit.file, edit.kind) == (refusal.file, "change")]
+        own = [edit for edit in all_edits if (edit.file, edit.kind) == (refusal.file, "change")]
         try:
             if not refusal.mergeable or not own:
                 raise ApplyRefused(refusal.reason)

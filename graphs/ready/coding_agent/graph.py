@@ -35,7 +35,7 @@ from ...patterns.route import route
 from ..code_search.graph import CodeQuestion, graph as code_search
 from .answers import edits_in, edits_of_diff
 from .checks import TestReport, command_of, run_tests
-from .edits import Changes, Refusal, made, merged
+from .edits import Changes, Refusal, changes_from, merged
 from .places import places_in, reads_of
 from .project import steers_tests
 
@@ -120,8 +120,8 @@ searcher = code_search.compile()
 async def search(job: CodingTask) -> dict[str, list[LineRange]]:
     """Let a model search, in a context of its own: what it read is not read again."""
     query = f"{job.task}\n{job.plan}\n{_output(job.before)[-MAX_QUERY:]}"
-    found = await searcher.ainvoke(CodeQuestion(query, job.folder, SEARCH_TOKENS))
-    return {"found": [*_failed_places(job), *found["ranges"]]}
+    result = await searcher.ainvoke(CodeQuestion(query, job.folder, SEARCH_TOKENS))
+    return {"found": [*_failed_places(job), *result["ranges"]]}
 
 
 @rule("found")
@@ -166,13 +166,13 @@ def total(items):
 @step("answer", model="edit")
 def edit(job: CodingTask) -> Ask[str]:
     """Ask for the change; after a round that did not do, for what is still to change."""
-    said = [f"Task: {job.task}", f"Plan:\n{job.plan}", f"What the files say now:\n{job.context}"]
+    parts = [f"Task: {job.task}", f"Plan:\n{job.plan}", f"What the files say now:\n{job.context}"]
     if job.diff:
-        said.append(f"Changed so far (it is in the files above already):\n{job.diff[:MAX_DIFF]}")
-    said += [_shown(refusal) for refusal in job.refused]
-    said.append(_failures(job.report or job.before))
-    said.append("Answer with the blocks that are to change now.")
-    return Ask("\n\n".join(filter(None, said)), system=EDITOR, temperature=0, max_tokens=4000)
+        parts.append(f"Changed so far (it is in the files above already):\n{job.diff[:MAX_DIFF]}")
+    parts += [_shown(refusal) for refusal in job.refused]
+    parts.append(_failures(job.report or job.before))
+    parts.append("Answer with the blocks that are to change now.")
+    return Ask("\n\n".join(filter(None, parts)), system=EDITOR, temperature=0, max_tokens=4000)
 
 
 def apply_edits(job: CodingTask) -> dict[str, object]:
@@ -181,7 +181,7 @@ def apply_edits(job: CodingTask) -> dict[str, object]:
     if not edits:
         return {"refused": [Refusal("", job.answer[:MAX_SNIPPET], NO_BLOCK)]}
     root = root_of(job.folder)
-    return _update(made(edits, root, job.originals, job.changed, may_edit_tests=job.edit_tests))
+    return _update(changes_from(edits, root, job.originals, job.changed, may_edit_tests=job.edit_tests))
 
 
 def stay(_: CodingTask) -> dict[str, object]:
@@ -227,10 +227,10 @@ async def test(job: CodingTask) -> TestReport:
 def approve(job: CodingTask) -> str:
     after = f"With it, {job.report}; before, {job.before}."
     steering = [file for file in job.changed if steers_tests(file)]
-    told = f" It changes how the tests are run: {', '.join(steering)}." if steering else ""
+    notes = f" It changes how the tests are run: {', '.join(steering)}." if steering else ""
     deleted = sorted(file for file, text in job.changed.items() if text is None)
-    told += f" These files go: {', '.join(deleted)}." if deleted else ""
-    return f"Write this to {job.folder}? {after}{told}"
+    notes += f" These files go: {', '.join(deleted)}." if deleted else ""
+    return f"Write this to {job.folder}? {after}{notes}"
 
 
 def outcome(job: CodingTask) -> Literal["ask", "propose", "nothing"]:
@@ -243,7 +243,9 @@ def settle(job: CodingTask) -> dict[str, object]:
     """Take over what the person changed in the diff."""
     if job.diff == diff_of(job.originals, job.changed):
         return {}
-    changes = made(edits_of_diff(job.diff), root_of(job.folder), job.originals, {}, may_edit_tests=True)
+    changes = changes_from(
+        edits_of_diff(job.diff), root_of(job.folder), job.originals, {}, may_edit_tests=True
+    )
     if changes.refused:
         return {"refused": changes.refused, "status": "held"}
     return {"originals": changes.originals, "changed": changes.changed, "refused": []}

@@ -19,13 +19,13 @@ _NAMED = re.compile(rf"(?:File \"(?:/tmp/project/)?|^|[\s('/]){_PLACE}", re.MULT
 def places_in(output: str, files: Iterable[str]) -> list[LineRange]:
     """Return the places of the project that the output of tests names, such as those of a traceback."""
     known = set(files)
-    found: dict[tuple[str, int], LineRange] = {}
+    by_block: dict[tuple[str, int], LineRange] = {}
     for file, number in _NAMED.findall(output):
         line = int(number)
         if file in known and line > 0:
             place = LineRange(file, max(1, line - AROUND), line + AROUND, "a failed test names it")
-            found.setdefault((file, line // AROUND), place)
-    places = [*found.values()]
+            by_block.setdefault((file, line // AROUND), place)
+    places = [*by_block.values()]
     # What is tested is to change, the tests are not; and of a traceback the end says most.
     places.reverse()
     return sorted(places, key=lambda place: is_test(place.file))[:MOST_PLACES]

@@ -56,15 +56,15 @@ def copy_of(root: Path, changed: Mapping[str, str | None]) -> Copy:
         if name in changed and name not in files:  # it is to be deleted
             continue
         try:
-            found = (root / name).lstat()
-            if not stat.S_ISREG(found.st_mode):
+            status = (root / name).lstat()
+            if not stat.S_ISREG(status.st_mode):
                 continue
-            total += found.st_size
-            if found.st_size > MAX_COPIED_BYTES or total > MAX_COPY_BYTES:
+            total += status.st_size
+            if status.st_size > MAX_COPIED_BYTES or total > MAX_COPY_BYTES:
                 left_out.append(name)
-                total -= found.st_size
+                total -= status.st_size
                 continue
-            runs = bool(found.st_mode & stat.S_IXUSR)
+            runs = bool(status.st_mode & stat.S_IXUSR)
             content = files[name].content if name in files else (root / name).read_bytes()
         except OSError:
             left_out.append(name)

@@ -116,29 +116,29 @@ def _reading(contract: Contract, reader: str) -> Ask[Remarks]:
 
 def compare(contract: Contract) -> dict[str, object]:
     """Leave out remarks that quote what is not there, and name the clauses on which perspectives differ."""
-    kept: dict[str, list[ReviewRemark]] = {}
+    remarks: dict[str, list[ReviewRemark]] = {}
     left_out = []
     for name in PERSPECTIVES:
-        kept[name] = []
+        remarks[name] = []
         for remark in getattr(contract, name):
             if _is_grounded(remark, contract.clauses):
-                kept[name].append(remark)
+                remarks[name].append(remark)
             else:
                 left_out.append(f'{name}: clause {remark.clause} does not say "{remark.quote}".')
     conflicts = []
     for clause in range(1, len(contract.clauses) + 1):
-        said = {name: _said(clause, kept[name]) for name in PERSPECTIVES}
-        if len({verdicts for verdicts, _ in said.values() if verdicts}) > 1:
-            sides = {name: f"{verdicts}: {why}" for name, (verdicts, why) in said.items() if verdicts}
+        by_side = {name: _view_of(clause, remarks[name]) for name in PERSPECTIVES}
+        if len({verdicts for verdicts, _ in by_side.values() if verdicts}) > 1:
+            sides = {name: f"{verdicts}: {why}" for name, (verdicts, why) in by_side.items() if verdicts}
             conflicts.append(Conflict(clause, sides))
-    return {**kept, "left_out": left_out, "conflicts": conflicts}
+    return {**remarks, "left_out": left_out, "conflicts": conflicts}
 
 
 def _is_grounded(remark: ReviewRemark, clauses: list[str]) -> bool:
     return remark.clause <= len(clauses) and is_quoted(remark.quote, clauses[remark.clause - 1], MIN_QUOTED)
 
 
-def _said(clause: int, remarks: list[ReviewRemark]) -> tuple[str, str]:
+def _view_of(clause: int, remarks: list[ReviewRemark]) -> tuple[str, str]:
     """Return the verdict on a clause, the strictest where there are several, and the reasons."""
     about = [remark for remark in remarks if remark.clause == clause]
     strict = [v for v in ("reject", "change", "accept") if v in {remark.verdict for remark in about}]
@@ -176,7 +176,7 @@ def sum_up(contract: Contract) -> Ask[str]:
 @rule("problems")
 def check_summary(contract: Contract) -> list[str]:
     """Say which conflicts the summary leaves out, and which clauses it names that nobody spoke of."""
-    named = {int(n) for found in _NAMED.findall(contract.summary) for n in re.findall(r"\d+", found)}
+    named = {int(n) for clauses in _NAMED.findall(contract.summary) for n in re.findall(r"\d+", clauses)}
     spoken = {remark.clause for name in PERSPECTIVES for remark in getattr(contract, name)}
     problems = [
         f"Name the conflict on clause {conflict.clause}."

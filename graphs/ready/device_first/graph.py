@@ -151,14 +151,14 @@ def content_words(text: str) -> set[str]:
 @rule("problems")
 def backed(question: Question) -> list[str]:
     """Say why an answer that was looked up will not do: numbers or words that the text does not have."""
-    said, known = content_words(question.answer), content_words(question.text)
+    answer_words, known = content_words(question.answer), content_words(question.text)
     problems = []
-    if strange := sorted(word for word in said - known if any(map(str.isdigit, word))):
+    if strange := sorted(word for word in answer_words - known if any(map(str.isdigit, word))):
         problems.append(f"The text does not say {', '.join(strange)}.")
-    asked = content_words(question.question)
-    if said and len(said & (known | asked)) / len(said) < BACKED:
+    question_words = content_words(question.question)
+    if answer_words and len(answer_words & (known | question_words)) / len(answer_words) < BACKED:
         problems.append("The text does not back the answer.")
-    if not said & (known - asked):
+    if not answer_words & (known - question_words):
         problems.append("It tells nothing from the text.")
     if len(question.answer) > MAX_ANSWER:
         problems.append("It is too long.")

@@ -100,10 +100,10 @@ def older(messages: list[AnyMessage]) -> list[AnyMessage]:
 
 @step("summary", model="small")
 def summarise(dialogue: Dialogue) -> Ask[str]:
-    said = transcript(older(dialogue.messages))
+    talk = transcript(older(dialogue.messages))
     before = f"Known so far: {dialogue.summary}\n" if dialogue.summary else ""
     return Ask(
-        f"{before}{said}\n\nSum up in at most five sentences what is known about the user and what was "
+        f"{before}{talk}\n\nSum up in at most five sentences what is known about the user and what was "
         "talked about. Keep names, numbers and wishes.",
         temperature=0,
         max_tokens=200,

@@ -116,11 +116,11 @@ def _flaw(name: str, value: str, text: str) -> str:
 
 def settle(document: Document) -> dict[str, object]:
     """Keep the values that hold, and list the fields that are missing."""
-    found = {name: _values(document, name) for name in document.fields}
+    by_field = {name: _values(document, name) for name in document.fields}
     values = {
-        name: said[0]
-        for name, said in found.items()
-        if len({plain(value) for value in said}) == 1 and not _flaw(name, said[0], document.text)
+        name: readings[0]
+        for name, readings in by_field.items()
+        if len({plain(value) for value in readings}) == 1 and not _flaw(name, readings[0], document.text)
     }
     return {"values": values, "missing": [name for name in document.fields if name not in values]}
 

@@ -84,17 +84,17 @@ def find_entities(passage: Passage) -> Ask[Annotated[list[Entity], Field(max_len
 
 def check_entities(passage: Passage) -> dict[str, object]:
     """Keep names that stand in the passage, once each; a name of two kinds keeps its first."""
-    kept: dict[str, Entity] = {}
+    entities: dict[str, Entity] = {}
     rejected = []
     for entity in passage.entities:
-        known = kept.get(plain(entity.name))
+        known = entities.get(plain(entity.name))
         if not is_quoted(entity.name, passage.text):
             rejected.append(f'{passage.place}: it does not name "{entity.name}".')
         elif known and known.kind != entity.kind:
             rejected.append(f'{passage.place}: "{entity.name}" is called {known.kind} and {entity.kind}.')
         else:
-            kept[plain(entity.name)] = known or entity
-    return {"entities": list(kept.values()), "rejected": rejected}
+            entities[plain(entity.name)] = known or entity
+    return {"entities": list(entities.values()), "rejected": rejected}
 
 
 def how_many(passage: Passage) -> Literal["several", "too few"]:

@@ -76,10 +76,10 @@ def search(question: str, sources: Sequence[Source], most: int) -> list[Source]:
     """Return the passages that share the rarest words with the question, the best first."""
     words = [set(_words(source.text)) for source in sources]
     spread = Counter(word for each in words for word in each)
-    asked = set(_words(question))
+    query_words = set(_words(question))
 
     def score(number: int) -> float:
-        shared = asked & words[number]
+        shared = query_words & words[number]
         return sum(math.log(1 + len(sources) / spread[word]) for word in shared)
 
     best = sorted(range(len(sources)), key=lambda number: (-score(number), number))

@@ -62,8 +62,8 @@ class Study:
 
 def survey(study: Study) -> dict[str, list[str]]:
     """Say what the sources have on the question: the titles of the sections that match it best."""
-    found = search(study.question, read_sources(study.sources), SURVEYED)
-    return {"topics": list(dict.fromkeys(source.title for source in found))[:MAX_ITEMS]}
+    sources = search(study.question, read_sources(study.sources), SURVEYED)
+    return {"topics": list(dict.fromkeys(source.title for source in sources))[:MAX_ITEMS]}
 
 
 EXAMPLES = [
@@ -83,7 +83,7 @@ EXAMPLES = [
 @step("plan", model="small")
 def plan(study: Study) -> Ask[Annotated[list[ResearchQuestion], Field(min_length=1, max_length=MAX_ITEMS)]]:
     examples = [
-        (_about(question, topics), [{"question": asked} for asked in questions])
+        (_about(question, topics), [{"question": text} for text in questions])
         for question, topics, questions in EXAMPLES
     ]
     return Ask(
@@ -158,10 +158,10 @@ def _sentences(text: str) -> list[str]:
 
 def close(study: Study) -> dict[str, object]:
     """List what the report cites, and say whether it passed the check."""
-    found = {source.label: source.place for finding in study.findings for source in finding.found}
-    cited = [label for label in dict.fromkeys(CITED.findall(study.report)) if label in found]
+    places = {source.label: source.place for finding in study.findings for source in finding.found}
+    cited = [label for label in dict.fromkeys(CITED.findall(study.report)) if label in places]
     return {
-        "cited": [f"[{label}] {found[label]}" for label in cited],
+        "cited": [f"[{label}] {places[label]}" for label in cited],
         "status": "held" if study.problems else "sound",
     }
 

@@ -105,10 +105,10 @@ _MONEY = re.compile(r"(?:\$|USD|€|EUR)\s?(\d[\d,]*(?:\.\d+)?)")
 @rule("problems")
 def check(inquiry: Inquiry) -> list[str]:
     """Say what is wrong with the reply: orders nobody asked about, prices nothing has, idle words."""
-    asked = set(shop.ORDER_NUMBER.findall(inquiry.body))
-    strange = set(shop.ORDER_NUMBER.findall(inquiry.reply)) - asked
+    numbers = set(shop.ORDER_NUMBER.findall(inquiry.body))
+    strange = set(shop.ORDER_NUMBER.findall(inquiry.reply)) - numbers
     problems = [f"Nobody asked about SG-{number}." for number in sorted(strange)]
-    known = shop.amounts([f"SG-{number}" for number in asked])
+    known = shop.amounts([f"SG-{number}" for number in numbers])
     named = {float(amount.replace(",", "")) for amount in _MONEY.findall(inquiry.reply)}
     problems += [f"${amount:.2f} is no price of ours." for amount in sorted(named - known)]
     sentences = [part.strip() for part in re.split(r"(?<=[.!?])\s+", inquiry.reply) if part.strip()]

@@ -301,7 +301,7 @@ desk = route(
 )
 large = route(approve_refund, {"approved": refund, "rejected": keep})
 graph = chain(
-    guard(desk, screen, lambda found: found.label != "attack", otherwise=hand_over, name="guarded"),
+    guard(desk, screen, lambda screening: screening.label != "attack", otherwise=hand_over, name="guarded"),
     gate(is_calm, otherwise=colleague),
     gate(is_settled, otherwise=route(size, {"small": refund, "large": large})),
     release,

@@ -78,8 +78,8 @@ class Batching:
 
         @lru_cache(4096)
         def form(sql: str) -> Form | None:
-            found = insert_form(of_langgraph(sql))
-            return update_form(sql) if found is None and len(concerned(sql)) == 1 else found
+            insert = insert_form(of_langgraph(sql))
+            return update_form(sql) if insert is None and len(concerned(sql)) == 1 else insert
 
         self._form, self._concerned = form, concerned
 

@@ -18,6 +18,8 @@ except ImportError as missing:
 from .values import LOADERS
 
 CONNECT_S = 10
+_FULL = ("too many clients", "too many connections", "connection slots", "no more connections allowed")
+READ_ONLY, CANCELED = "25006", "57014"
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -42,7 +44,8 @@ def is_lost(error: BaseException) -> bool:
     """Tell whether the connection went, not the statement."""
     if not isinstance(error, psycopg.OperationalError):
         return False
-    return error.sqlstate is None or error.sqlstate[:2] in ("08", "57") or error.sqlstate == "25006"
+    state = error.sqlstate
+    return state is None or state == READ_ONLY or (state[:2] in ("08", "57") and state != CANCELED)
 
 
 def is_deadlock(error: psycopg.Error) -> bool:
@@ -56,6 +59,11 @@ def explained(error: Exception, address: PostgresAddress) -> StoreError:
     state = getattr(error, "sqlstate", None) or ""
     if "password authentication failed" in text or state == "28P01":
         return StoreError(f"{address}: the password is wrong, or missing. Check the address.")
+    if state == "53300" or any(words in text for words in _FULL):
+        return StoreError(
+            f"{address} has no connection left: {_reason(text)}. End some, raise max_connections, or connect "
+            "through PgBouncer."
+        )
     if "does not exist" in text and ("database" in text or "role" in text) and not state.startswith("42"):
         return StoreError(f"{address}: {_reason(text)}. Create it, or check the address.")
     if "SSL" in text or "TLS" in text or "certificate" in text:
@@ -69,9 +77,18 @@ def explained(error: Exception, address: PostgresAddress) -> StoreError:
             f"{address}: {_reason(text)}. Its user needs CREATE on the database, or on the schema "
             f"{address.schema!r}."
         )
+    if state == READ_ONLY:
+        return takes_no_writes(address)
     if is_lost(error):
         return StoreError(f"{address}: the connection was lost ({_reason(text)}). Resume the thread.")
     return StoreError(f"{address}: {_reason(text)}.")
+
+
+def takes_no_writes(address: PostgresAddress) -> StoreError:
+    return StoreError(
+        f"{address} takes no writes: it is a standby, or set to be read only. Promote it, or name the server "
+        "that can be written to; with several in the address, target_session_attrs=read-write finds it."
+    )
 
 
 def _reason(text: str) -> str:

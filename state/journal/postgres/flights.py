@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future as Outcome
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from .batching import Batching, Group
 from .wire import Segment
 
 Finish = Callable[["Write", ThreadBusy], None]
+Mark = Callable[["Flight"], Statement]
 
 
 @dataclass(eq=False)
@@ -106,13 +107,19 @@ class Flight:
             self.take_out(Refused(refused), finish)
         return None, True
 
-    def load(self, batching: Batching, fence: Statement | None) -> None:
-        """Make what is sent: a transaction with all statements behind the fence, and one for each SELECT."""
+    def load(self, batching: Batching, fence: Statement | None, mark: Mark) -> None:
+        """Make what is sent: a transaction with all statements behind the fence, and one for each SELECT.
+
+        The transaction ends with what `mark` gives for it.
+        """
         self.groups = batching.groups(self.statements)
         queries = batching.queries(self.groups)
         if fence is not None and queries:
             queries.insert(0, batching.query(*fence))
             self.groups.insert(0, Group("", None))
+        if queries:
+            queries.append(batching.query(*mark(self)))
+            self.groups.append(Group("", None))
         self.segments = [Segment(queries)] if queries else []
         self.segments += [Segment([batching.query(read.sql, read.values)]) for read in self.reads]
 
@@ -144,3 +151,52 @@ class Flight:
         if apart:
             apart[-1].writes += [write for write in self.writes if not write.statements]
         return apart
+
+
+class Queue:
+    """What waits for the next flight. `statements` are those that nobody waits for, too."""
+
+    def __init__(self, statements: list[Statement]) -> None:
+        self.statements = statements
+        self.writes: list[Write] = []
+        self.reads: list[Read] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.statements or self.writes or self.reads)
+
+    def add(self, work: Read | Write) -> None:
+        if isinstance(work, Write):
+            self.statements += work.statements
+            self.writes.append(work)
+        else:
+            self.reads.append(work)
+
+    def take_writes(self) -> Flight:
+        flight = Flight(list(self.statements), self.writes, [])
+        self.statements.clear()
+        self.writes = []
+        return flight
+
+    def take(self) -> Flight:
+        flight = self.take_writes()
+        flight.reads = [read for read in self.reads if read.is_wanted]
+        self.reads = []
+        return flight
+
+    def put_back(self, flight: Flight) -> None:
+        """Have a flight wait again, before all that came since."""
+        self.statements[:0] = flight.statements
+        self.writes[:0] = flight.writes
+        self.reads[:0] = [read for read in flight.reads if not read.is_done]
+
+    def drop(self, statements: Iterable[Statement]) -> None:
+        """Take statements out; who waits for them goes on waiting."""
+        dropped = {id(each) for each in statements}
+        self.statements[:] = [each for each in self.statements if id(each) not in dropped]
+
+    def give_up(self) -> list[Read | Write]:
+        """Return all who wait; what they wanted to write is theirs again."""
+        self.drop(each for write in self.writes for each in write.statements)
+        waited: list[Read | Write] = [*self.writes, *self.reads]
+        self.writes, self.reads = [], []
+        return waited

@@ -21,30 +21,30 @@ def migrate(connection: Connection, address: PostgresAddress) -> None:
     translated = translator(address.schema, names())
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock($1)", (_LOCK,))
-        version, is_listed = _version(connection, address)
-        if version == VERSION and is_listed:  # another process was faster
+        version, is_todays = _version(connection, address)
+        if version == VERSION and is_todays:  # another process was faster
             return
-        found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = $1", (address.schema,))
-        made = [] if found.fetchone() else [f"CREATE SCHEMA {address.schema}"]
+        result = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = $1", (address.schema,))
+        statements = [] if result.fetchone() else [f"CREATE SCHEMA {address.schema}"]
         if version:
-            made += [*column_statements(), *(f"DROP VIEW IF EXISTS {view}" for view in VIEWS)]
-            made += [f"DROP INDEX IF EXISTS {address.schema}.{index}" for index in FORMER_INDEXES]
-        made += [*table_statements(), *view_statements()]
-        made += ["DELETE FROM format", f"INSERT INTO format (version) VALUES ({VERSION})"]
-        connection.execute("; ".join(translated(each).strip().rstrip(";") for each in made).encode())
+            statements += [*column_statements(), *(f"DROP VIEW IF EXISTS {view}" for view in VIEWS)]
+            statements += [f"DROP INDEX IF EXISTS {address.schema}.{index}" for index in FORMER_INDEXES]
+        statements += [*table_statements(), *view_statements()]
+        statements += ["DELETE FROM format", f"INSERT INTO format (version) VALUES ({VERSION})"]
+        connection.execute("; ".join(translated(each).strip().rstrip(";") for each in statements).encode())
 
 
 def _version(connection: Connection, address: PostgresAddress) -> tuple[int, bool]:
-    """Return the version of the tables, 0 where there are none, and whether they have today's indexes."""
+    """Return the version of the tables, 0 where there are none, and whether all of today's are there."""
     table = f"{address.schema}.format"
     # Asked of the catalogue itself: to_regclass may still answer from before another process made the table.
     sql = (
         "SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n "
         "ON n.oid = c.relnamespace "
-        f"WHERE n.nspname = $1 AND c.relname IN ('format', '{LISTED}')"
+        f"WHERE n.nspname = $1 AND c.relname IN ('format', '{LISTED}', 'last_commits')"
     )
-    found = {name for (name,) in connection.execute(sql, (address.schema,)).fetchall()}
-    if "format" not in found:
+    tables = {name for (name,) in connection.execute(sql, (address.schema,)).fetchall()}
+    if "format" not in tables:
         return 0, False
     row = connection.execute(f"SELECT max(version) FROM {table}".encode()).fetchone()
     version = int(row[0] or 0) if row else 0
@@ -53,4 +53,4 @@ def _version(connection: Connection, address: PostgresAddress) -> tuple[int, boo
             f"{address} was written by a newer stepgraph (format {version}, this one knows "
             f"{VERSION}). Upgrade stepgraph, or name another database."
         )
-    return version, LISTED in found
+    return version, tables >= {LISTED, "last_commits"}

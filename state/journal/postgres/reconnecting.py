@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import psycopg
+
 from ...database import PostgresAddress
 from ...errors import StoreError
-from .connecting import Connection, connect
+from .connecting import Connection, connect, explained, takes_no_writes
 
 WAIT_S = 30.0  # so long those who wait go on waiting
 PAUSE_S = 0.2
@@ -28,9 +30,22 @@ class Reconnecting:
         deadline = time.monotonic() + WAIT_S
         while not self._is_closed():
             try:
-                return connect(self._address)
+                return _connect_to_write(self._address)
             except StoreError as error:
                 if is_given_up() or time.monotonic() > deadline:
                     give_up(error)
             time.sleep(LATER_S if is_given_up() else PAUSE_S)
         return None
+
+
+def _connect_to_write(address: PostgresAddress) -> Connection:
+    """Open a connection; a server that takes no writes (yet), as after a failover, is none: StoreError."""
+    connection = connect(address)
+    try:
+        if connection.execute("SHOW transaction_read_only").fetchone() == ("off",):
+            return connection
+    except psycopg.Error as error:
+        connection.close()
+        raise explained(error, address) from None
+    connection.close()
+    raise takes_no_writes(address)

@@ -110,6 +110,9 @@ class PostgresStore(Store, Forked):
         if self._waiting or self._traffic.is_busy:
             await self.awrite(())
 
+    async def until_written(self, statement: Statement) -> None:
+        await self._traffic.until(Write([]), starts=False)  # `add_later` has it begun after some passes
+
     def is_waiting(self, statement: Statement) -> bool:
         with self._lock:  # in between it could go from one to the other
             return self._traffic.is_under_way(statement) or super().is_waiting(statement)

@@ -22,8 +22,9 @@ from ..dialect import Transaction
 from ..fencing import Guard, Refused
 from ..records import Statement
 from .batching import Batching
+from .commits import Commits, Unsure
 from .connecting import Connection, explained, is_deadlock, is_lost
-from .flights import Flight, Read, Work, Write
+from .flights import Flight, Queue, Read, Work, Write
 from .reconnecting import Reconnecting
 from .sql import translator
 from .tables import names
@@ -58,8 +59,8 @@ class Traffic:
 
     def _begin(self, lock: threading.RLock) -> None:
         self._lock = lock
-        self._writes: list[Write] = []
-        self._reads: list[Read] = []
+        self._queue = Queue(self._waiting)
+        self._commits = Commits()
         self._flight: Flight | None = None
         self._is_held = self._is_closed = False
         self._apart: list[Flight] = []  # what is committed while the connection is held
@@ -93,10 +94,10 @@ class Traffic:
 
     # Waiting for it
 
-    async def until(self, work: Read | Write) -> None:
-        """Return once the work is done. Raises its error."""
+    async def until(self, work: Read | Write, *, starts: bool = True) -> None:
+        """Return once the work is done; somebody else may start it. Raises its error."""
         work.future = asyncio.get_running_loop().create_future()
-        self.begin(work)
+        (self.begin if starts else self._add)(work)
         await work.future
 
     def begin(self, work: Read | Write) -> None:
@@ -130,11 +131,7 @@ class Traffic:
     def _add(self, work: Read | Write) -> None:
         with self._lock:
             self._check_open()
-            if isinstance(work, Write):
-                self._waiting += work.statements
-                self._writes.append(work)
-            else:
-                self._reads.append(work)
+            self._queue.add(work)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -169,20 +166,20 @@ class Traffic:
             self._lose(error)
 
     def _launch(self) -> None:
-        if not (self._waiting or self._writes or self._reads):
+        if not self._queue:
             return
         wire = self._wire
         if wire is None:
             self._hold(self._connect)
             return
-        flight = Flight(list(self._waiting), self._writes, [read for read in self._reads if read.is_wanted])
-        self._waiting.clear()
-        self._writes, self._reads = [], []
+        flight = self._queue.take()
         fence, is_sure = flight.fence(self._guard(), self._finish)
         if not is_sure:
             self._hold(self._commit_apart, flight)
             return
-        flight.load(self._batching, fence)
+        if flight.statements:
+            flight.reads += self._commits.forgetting()
+        flight.load(self._batching, fence, self._commits.mark)
         if flight.segments:
             self._flight = flight
             self._unblocking.begin()
@@ -197,14 +194,17 @@ class Traffic:
             self._finish(write)
 
     def _land(self, flight: Flight) -> None:
+        errors = [segment.error for segment in flight.segments if segment.error is not None]
+        if lost := next(filter(is_lost, errors), None):
+            self._flight = flight
+            raise lost
+        self._commits.settle()
         self._losses, self.trouble = 0, None
         segments = list(flight.segments)
         written = segments.pop(0) if flight.groups else None
         for read, segment in zip(flight.reads, segments, strict=True):
             if segment.error is None:
                 read.names, read.rows = segment.results[0].names, segment.results[0].rows
-            elif is_lost(segment.error):
-                raise segment.error
             self._finish(read, segment.error and explained(segment.error, self._address))
         if written is None or written.error is None:
             results = [] if written is None else written.results
@@ -218,10 +218,6 @@ class Traffic:
                 return
             flight.statements = left_out
             again = [flight]
-        elif is_lost(written.error):
-            self._flight = flight
-            flight.reads = []
-            raise written.error
         else:
             again = [flight] if written.error.sqlstate == DOUBTED else flight.apart()
         self._hold(self._commit_apart, *again)
@@ -234,24 +230,16 @@ class Traffic:
         self._losses += 1
         flight, self._flight = self._flight, None
         if flight is not None:
-            self._put_back(flight)
+            self._queue.put_back(flight)
         if self._losses > LOSSES:
             self._fail(explained(error, self._address))
         if not self._is_held:
             self._hold(self._connect)
 
-    def _put_back(self, flight: Flight) -> None:
-        self._waiting[:0] = flight.statements
-        self._writes[:0] = flight.writes
-        self._reads[:0] = [read for read in flight.reads if not read.is_done]
-
     def _fail(self, error: StoreError) -> None:
         """Tell everybody who waits; what they wanted to write is theirs again."""
-        theirs = {id(each) for write in self._writes for each in write.statements}
-        self._waiting[:] = [each for each in self._waiting if id(each) not in theirs]
-        for work in (*self._writes, *self._reads):
+        for work in self._queue.give_up():
             self._finish(work, error)
-        self._writes, self._reads = [], []
         self._losses, self.trouble = 0, error
 
     # Holding the connection
@@ -286,9 +274,13 @@ class Traffic:
     def _connect(self) -> None:
         connecting = Reconnecting(self._address, lambda: self._is_closed)
         connection = connecting.connection(self._give_up, lambda: self.trouble is not None)
-        if connection is not None:
-            with self._lock:
-                self._wire, self.trouble = Wire(connection), None
+        if connection is None:
+            return
+        done = self._commits.done(connection, self._address.schema)
+        with self._lock:
+            self._queue.drop(done)
+            self._commits.settle()
+            self._wire, self.trouble = Wire(connection), None
 
     def _commit_apart(self) -> None:
         """Commit each as a transaction of its own, asking the guard; called by the thread that holds it."""
@@ -307,11 +299,11 @@ class Traffic:
                         self._waiting[:0] = flight.statements  # nobody's: it goes on waiting
                     for write in flight.writes:
                         self._finish(write, error)
-                    self._reads[:0] = [read for read in flight.reads if not read.is_done]
+                    self._queue.reads[:0] = [read for read in flight.reads if not read.is_done]
         except BaseException:
             with self._lock:
                 for flight in reversed(left):
-                    self._put_back(flight)
+                    self._queue.put_back(flight)
                 left.clear()
             raise
 
@@ -319,7 +311,8 @@ class Traffic:
         """Commit a flight, and return why that cannot be done."""
         while True:
             try:
-                in_transaction(self._opened(), flight.statements, self._guard())
+                in_transaction(self._opened(), flight, self._guard())
+                self._commits.settle()
             except Refused as refused:
                 with self._lock:
                     flight.take_out(refused, self._finish)
@@ -334,42 +327,48 @@ class Traffic:
     def _opened(self) -> PostgresTransaction:
         if self._wire is None:
             raise StoreError(f"{self._address}: the connection was lost.")
-        return PostgresTransaction(self._wire, self._batching, self._waking.handle)
+        return PostgresTransaction(self._wire, self._batching, self._waking.handle, self._commits.mark)
 
     def transact(self, work: Callable[[Transaction], R], *, alone: bool = True) -> R:
         """Do work in one transaction, behind all that waits."""
         done: list[R] = []
-        while not done:
+        unsure: Unsure | None = None
+        while not done or unsure is not None:
             self._block(self._can_hold)
+            if unsure is not None and unsure.has_happened:
+                self._let_go()
+                break
+            unsure = None
+            done.clear()
             with self._lock:
-                flight = Flight(list(self._waiting), self._writes, [])
+                flight = self._queue.take_writes()
                 self._apart = [flight]
-                self._waiting.clear()
-                self._writes = []
             try:
-                opened = self._opened()
                 looking = Looking(lambda each: done.append(work(each)), alone)
-                in_transaction(opened, flight.statements, self._guard(), looking)
+                in_transaction(self._opened(), flight, self._guard(), looking)
             except Refused as refused:
                 done.clear()
                 with self._lock:
                     flight.take_out(refused, self._finish)
-                    self._put_back(flight)
+                    self._queue.put_back(flight)
             except psycopg.Error as error:
-                done.clear()
                 with self._lock:
-                    self._put_back(flight)
-                    if is_lost(error) and self._losses < LOSSES:
+                    self._queue.put_back(flight)
+                    if is_lost(error):
+                        unsure, goes_on = self._commits.unsure, self._losses < LOSSES
                         self._lose(error)
-                        continue
+                        if goes_on:
+                            continue
+                done.clear()
                 if not is_deadlock(error):
                     raise explained(error, self._address) from None
             except BaseException:
                 with self._lock:
-                    self._put_back(flight)
+                    self._queue.put_back(flight)
                 raise
             else:
                 with self._lock:
+                    self._commits.settle()
                     self._losses = 0
                     self._arrive(flight)
             finally:

@@ -13,6 +13,7 @@ from ..dialect import Rows, dicts
 from ..fencing import Guard, check
 from ..records import Statement
 from .batching import Batching
+from .flights import Flight, Mark
 from .wire import Query, Result, Segment, Wire
 
 # A process that stops in the middle of one keeps its locks no longer than that.
@@ -20,6 +21,7 @@ IDLE_MS = 3000
 _LOCK = 0x57E96B0  # for pg_advisory_xact_lock: whoever holds it looks and writes alone
 _NOTHING: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
 _BEGIN = Query(b"BEGIN", _NOTHING)
+_COMMIT = Query(b"COMMIT", _NOTHING)
 _IDLE = Query(f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}".encode(), _NOTHING)
 _ALONE = Query(f"SELECT pg_advisory_xact_lock({_LOCK})".encode(), _NOTHING)
 
@@ -27,10 +29,11 @@ _ALONE = Query(f"SELECT pg_advisory_xact_lock({_LOCK})".encode(), _NOTHING)
 class PostgresTransaction:
     """An open transaction."""
 
-    def __init__(self, wire: Wire, batching: Batching, wake: int) -> None:
+    def __init__(self, wire: Wire, batching: Batching, wake: int, mark: Mark) -> None:
         self._wire = wire
         self._batching = batching
         self._wake = wake
+        self._mark = mark
 
     def send(self, queries: Sequence[Query]) -> list[Result]:
         segment = Segment(queries)
@@ -43,6 +46,9 @@ class PostgresTransaction:
         groups = self._batching.groups([(sql, values)])
         result = self.send(self._batching.queries(groups))[-1]
         return dicts(result.names, result.rows)
+
+    def commit(self, flight: Flight) -> None:
+        self.send([self._batching.query(*self._mark(flight)), _COMMIT])
 
     def write(self, statements: Sequence[Statement]) -> None:
         groups = self._batching.groups(statements)
@@ -66,11 +72,12 @@ class Looking:
 
 def in_transaction(
     opened: PostgresTransaction,
-    statements: Sequence[Statement],
+    flight: Flight,
     guard: Guard,
     looking: Looking | None = None,
 ) -> None:
-    """Run statements and work, and commit, unless the guard refuses. Raises psycopg.Error and Refused."""
+    """Run a flight's statements and work; commit unless the guard refuses. Raises psycopg.Error, Refused."""
+    statements = flight.statements
     opened.send([_BEGIN, _IDLE, _ALONE] if looking is not None and looking.alone else [_BEGIN, _IDLE])
     try:
         if statements:
@@ -78,7 +85,7 @@ def in_transaction(
         if looking is not None:
             looking.work(opened)
         check(guard, opened, statements)
-        opened.send([Query(b"COMMIT", _NOTHING)])
+        opened.commit(flight)
     except BaseException:
         with suppress(psycopg.Error):
             opened.send([Query(b"ROLLBACK", _NOTHING)])

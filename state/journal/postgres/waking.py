@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from ...event_loops import running_loop
 from .wire import Wire
 
-SLEEP_S = 0.1  # of a thread whom another one's waking may have passed by
+SLEEP_S = 0.1  # of a thread whom another one's waking may have passed by, or of a loop that sees no news
 LookAfter = Callable[[asyncio.AbstractEventLoop], None]
 
 
@@ -25,6 +25,7 @@ class Waking:
         os.set_blocking(self._rousing, False)
         self._sleepers = 0
         self._watched: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Wire, bool]] = WeakKeyDictionary()
+        self._later: WeakSet[asyncio.AbstractEventLoop] = WeakSet()  # that look once more soon
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()  # that look after the connection
 
     def begin(self) -> None:
@@ -65,23 +66,30 @@ class Waking:
         if wire is None:
             self._unwatch(loop)
             return
+        if wire.hides_news and loop not in self._later:
+            self._later.add(loop)
+            loop.call_later(SLEEP_S, self._look_later, loop, look_after)
         wanted = (wire, wire.has_unsent)
-        seen = self._watched.get(loop)
-        if seen == wanted:
+        entry = self._watched.get(loop)
+        if entry == wanted:
             return
-        if seen is None or seen[0] is not wire:
+        if entry is None or entry[0] is not wire:
             loop.add_reader(wire.handle, look_after, loop)
         if wire.has_unsent:
             loop.add_writer(wire.handle, look_after, loop)
-        elif seen is not None and seen[1]:
+        elif entry is not None and entry[1]:
             loop.remove_writer(wire.handle)
         self._watched[loop] = wanted
 
+    def _look_later(self, loop: asyncio.AbstractEventLoop, look_after: LookAfter) -> None:
+        self._later.discard(loop)
+        look_after(loop)
+
     def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
-        seen = self._watched.pop(loop, None)
-        if seen is not None:
-            loop.remove_reader(seen[0].handle)
-            loop.remove_writer(seen[0].handle)
+        entry = self._watched.pop(loop, None)
+        if entry is not None:
+            loop.remove_reader(entry[0].handle)
+            loop.remove_writer(entry[0].handle)
 
     def part(self, wire: Wire) -> None:
         """Close a connection; its handle once no event loop watches it any more."""

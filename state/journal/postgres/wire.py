@@ -85,12 +85,34 @@ class Wire:
             self._sent.append(segment)
         self._unsent = link.flush() == 1
 
+    @property
+    def hides_news(self) -> bool:
+        """Whether there may be news though the socket has none: OpenSSL decrypts more than libpq then takes.
+
+        A libpq of Postgres 15 leaves the end of a record of 16 kB there, as those send them who speak TLS in
+        the server's stead.
+        """
+        return bool(self._sent) and bool(self._link.ssl_in_use)
+
     def pump(self) -> list[Segment]:
         """Take what has come, and return what is done. Raises psycopg.Error for a lost connection."""
-        link, done = self._link, []
-        link.consume_input()
+        self._link.consume_input()
         if self._unsent:
-            self._unsent = link.flush() == 1
+            self._unsent = self._link.flush() == 1
+        done = self._done()
+        if self.hides_news and not self._has_news():
+            self._link.consume_input()
+            done += self._done()
+        return done
+
+    def _has_news(self) -> bool:
+        poll = select.poll()
+        poll.register(self.handle, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def _done(self) -> list[Segment]:
+        """Return what is done by what was taken."""
+        link, done = self._link, []
         while self._sent and not link.is_busy():
             result = link.get_result()
             if result is None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
-import gc
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TextIO
+from weakref import WeakSet
 
 import psycopg
 
@@ -29,24 +29,43 @@ _KINDS = (("cr_frame", "cr_await"), ("ag_frame", "ag_await"), ("gi_frame", "gi_y
 
 def tell_after(seconds: float, address: str | Path, told: Path) -> None:
     """Have this process write into a file what it waits for, each time that it has lived so much longer."""
-    never = threading.Event()
+    never, made = threading.Event(), note_made()
 
     def work() -> None:
         while not never.wait(seconds):
             with told.open("a") as file:
-                tell(address, file)
+                tell(address, made, file)
 
     threading.Thread(target=work, name="tells", daemon=True).start()
 
 
-def tell(address: str | Path, file: TextIO) -> None:
+def note_made(patch: Callable[[type, str, Any], None] = setattr) -> WeakSet[Any]:
+    """Return a set with the loops, claims and connections that are made from now on.
+
+    To ask the garbage collector for them would break what runs meanwhile: a tuple to which somebody else
+    refers while it is built is a SystemError.
+    """
+    made: WeakSet[Any] = WeakSet()
+    for kind in (asyncio.BaseEventLoop, Claims, Traffic):
+        patch(kind, "__init__", _noting(kind.__init__, made))  # type: ignore[misc]
+    return made
+
+
+def _noting(make: Callable[..., None], made: WeakSet[Any]) -> Callable[..., None]:
+    def noted(self: Any, *args: Any, **options: Any) -> None:
+        make(self, *args, **options)
+        made.add(self)
+
+    return noted
+
+
+def tell(address: str | Path, made: WeakSet[Any], file: TextIO) -> None:
     """Write what this process waits for."""
-    for task in _all_of(asyncio.Task):
-        if not task.done():
-            print(f"{task.get_name()} of loop {id(task.get_loop()):x}: {_stands(task)}", file=file)
-    for claims in _all_of(Claims):
+    for task in (task for loop in _all_of(asyncio.BaseEventLoop, made) for task in asyncio.all_tasks(loop)):
+        print(f"{task.get_name()} of loop {id(task.get_loop()):x}: {_stands(task)}", file=file)
+    for claims in _all_of(Claims, made):
         print(f"claims: held {claims._held}, lost {claims._lost}, released {claims._released}", file=file)
-    for traffic in _all_of(Traffic):
+    for traffic in _all_of(Traffic, made):
         told = {name: value for name, value in vars(traffic).items() if name not in ("_address", "_waiting")}
         print(f"traffic: {len(traffic._waiting)} wait, {told!s:.3000}", file=file)
     if isinstance(address, str):
@@ -55,8 +74,12 @@ def tell(address: str | Path, file: TextIO) -> None:
     faulthandler.dump_traceback(file)
 
 
-def _all_of(kind: type[Any]) -> Iterator[Any]:
-    return (each for each in gc.get_objects() if isinstance(each, kind))
+def _all_of(kind: type[Any], made: WeakSet[Any]) -> list[Any]:
+    while True:
+        try:
+            return [each for each in made if isinstance(each, kind)]
+        except RuntimeError:  # another thread makes one
+            continue
 
 
 def _stands(task: asyncio.Task[Any]) -> str:

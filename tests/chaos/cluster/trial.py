@@ -229,13 +229,13 @@ class Trial:
 
     # What may not happen
 
-    def _committed(self) -> set[Key]:
-        """Return the keys of the answers on record."""
+    def _committed(self) -> dict[Key, float]:
+        """Return the keys of the answers on record, and when the calls began that brought them."""
         sql = (
-            "SELECT thread_id, task, request_hash, occurrence FROM calls "
+            "SELECT thread_id, task, request_hash, occurrence, started_at FROM calls "
             "WHERE status IN ('answered', 'rejected')"
         )
-        return {tuple(map(str, row)) for row in self.database.rows(sql)}
+        return {tuple(map(str, key)): float(began) for *key, began in self.database.rows(sql)}
 
     def _count(self, *victims: int) -> None:
         """Compare what was asked since with what is on record; `victims` are the lives that ended, or all.
@@ -245,7 +245,7 @@ class Trial:
         or another claim came after its own, as where a life has no time to renew it.
         """
         now, lines = self._committed(), self.models.asked(self.place.run)
-        gone = self._known - now
+        gone = self._known - now.keys()
         if gone:
             self._fault("lost", f"{len(gone)} answers that were on record are gone: {gone}", len(gone))
         fresh = lines[self._asked :]
@@ -266,20 +266,20 @@ class Trial:
                 self._in_flight[str(line["call"][1])] += 1
             else:
                 left.append(line)
-        self._open, self._asked, self._known = left, len(lines), now
+        self._open, self._asked, self._known = left, len(lines), {*now}
 
-    def _answers(self, now: set[Key]) -> dict[Key, dict[str, Any]]:
-        """Return which of the open questions got the answers on record: where that was noted, by its life.
+    def _answers(self, now: Mapping[Key, float]) -> dict[Key, dict[str, Any]]:
+        """Return which of the open questions got the answers on record: by when their calls began.
 
         A process that is stopped while it sends a question sends it when it wakes: after the answer came.
+        And who is called off while its answer is committed never notes the commit.
         """
-        lives = {_key(line): line["life"] for line in reversed(self._notes("committed"))}
         answered: dict[Key, dict[str, Any]] = {}
         for line in self._open:
             key = _key(line)
-            if key not in now or key in self._answered:
+            if key not in now or key in self._answered or line["looked"] > now[key]:
                 continue
-            if key not in answered or line["life"] == lives.get(key, line["life"]):
+            if key not in answered or line["looked"] > answered[key]["looked"]:
                 answered[key] = line
         self._answered |= answered.keys()
         return answered
@@ -324,7 +324,7 @@ class Trial:
             tuple(map(str, row))
             for row in self.database.rows(f"{sql} WHERE status IN ('superseded', 'failed')")
         }
-        lines, committed = self.models.asked(self.place.run), self._committed()
+        lines, committed = self.models.asked(self.place.run), {*self._committed()}
         others = {_key(line) for line in lines if line["life"] != life}
         kept = late | (committed - others)
         return [line["step"] for line in lines if line["life"] == life and _key(line) not in kept]

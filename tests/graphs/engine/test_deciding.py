@@ -279,6 +279,20 @@ def test_what_does_not_say_its_answer_is_told_when_it_is_built(wrong: Any) -> No
         wrong()
 
 
+@pytest.mark.parametrize(
+    ("part", "field", "told"),
+    [
+        (lambda: chain(mark, judge), "moood", "Did you mean 'mood'"),
+        (by_hand, "moood", "Did you mean 'mood'"),
+        (lambda: chain(judge), "text", "'chain_judge' does not write 'text'"),
+    ],
+    ids=["pattern", "graph by hand", "field of another"],
+)
+def test_an_answer_that_cannot_be_is_named(part: Any, field: str, told: str) -> None:
+    with pytest.raises(DefinitionError, match=told):
+        answering(part(), field)
+
+
 def cut(text: Text) -> list[Text]:
     return [Text("a")]
 

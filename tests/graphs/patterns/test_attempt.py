@@ -102,6 +102,19 @@ class Checked(BaseModel):
     log: Annotated[list[str], operator.add] = []
 
 
+class Told(TypedDict):
+    why: Annotated[str, operator.add]
+
+
+def tell(told: Told) -> dict[str, str]:
+    return {}
+
+
+def test_a_reason_needs_a_field_that_it_can_replace() -> None:
+    with pytest.raises(DefinitionError, match=r"attempt\(reason='why'\): that field has a reducer"):
+        attempt(tell, otherwise={}, reason="why")
+
+
 @pytest.mark.parametrize("state", [Plain, Checked, Letter])
 @pytest.mark.parametrize("fails", [True, False])
 def test_on_every_kind_of_state(state: Any, fails: bool) -> None:

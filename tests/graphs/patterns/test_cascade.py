@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from stepgraph import Ask, Choice, ScriptedModel, Session, cascade, chain, route, rule, step, using
+from stepgraph import Ask, Choice, ScriptedModel, Session, cascade, chain, nearest, route, rule, step, using
 from stepgraph.nodes.costs import cost_of, least, most
 from stepgraph.state.errors import DefinitionError
 
@@ -137,6 +137,13 @@ def test_the_accepting_function_may_say_nothing_more_than_no(session: Session) -
     assert decisions(session) == [("cascade", "otherwise", None, 'answer answered "Soon.".')]
 
 
+def test_a_long_answer_is_on_record_with_its_first_200_characters(session: Session) -> None:
+    graph = cascade(answer, answer.on("large"), accept=lambda reply: len(reply) < 99)
+    run(graph, session.config("t"), small=["Soon. " * 99], large=["On Monday."])
+    shown = ('"' + "Soon. " * 99)[:200]
+    assert decisions(session) == [("cascade", "otherwise", None, f"answer answered {shown}.")]
+
+
 def test_a_classifier_picks_the_model_for_a_step(session: Session) -> None:
     graph = route(complexity, {"low": answer, "high": answer.on("large")})
     level = {"label": "high", "confidence": 0.9, "reason": "two questions"}
@@ -169,3 +176,26 @@ def test_a_cascade_that_cannot_work_is_refused() -> None:
         cascade(classify, classify, accept=sure)
     with pytest.raises(DefinitionError, match="'chain_answer' has no answer of its own"):
         cascade(chain(answer), answer.on("large"), accept=bool)  # type: ignore[call-overload]
+
+    async def later(reply: str) -> bool:
+        return True
+
+    @nearest({"order": ["Where is it?"]})
+    def topic(ticket: Ticket) -> str:
+        return ticket.body
+
+    rungs: Any = [answer, answer.on("large")]
+    with pytest.raises(DefinitionError, match="expected a function of the answer"):
+        cascade(*rungs, accept=True)  # type: ignore[call-overload]
+    with pytest.raises(DefinitionError, match="cascade: 'later' is async"):
+        cascade(*rungs, accept=later)
+    with pytest.raises(DefinitionError, match="'topic' has no answer of its own"):
+        cascade(topic, *rungs, accept=bool)
+    with pytest.raises(DefinitionError, match="asked twice of the same model"):
+        cascade(*rungs, rungs[1], accept=bool)
+
+    def elsewhere(grade: Grade) -> dict[str, int]:
+        return {}
+
+    with pytest.raises(DefinitionError, match="cascade: all parts must work on one state type"):
+        cascade(answer, elsewhere, check=judge, accept=bool)  # type: ignore[arg-type]

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from stepgraph import Ask, ScriptedModel, Session, chain, step, using
-from stepgraph.state.errors import DefinitionError
+from stepgraph import Ask, ScriptedModel, Session, chain, gate, step, using
+from stepgraph.state.errors import DefinitionError, GateFailed
 
 
 @dataclass
@@ -63,6 +63,22 @@ def test_a_part_may_occur_twice(session: Session) -> None:
 def test_a_chain_has_a_name() -> None:
     assert chain(plan, write).compile().get_name() == "chain_plan"
     assert chain(plan, name="blog").compile().get_name() == "blog"
+
+
+def test_a_gate_names_the_last_part_before_it_that_is_no_gate() -> None:
+    def is_short(post: Post) -> bool:
+        return len(post.draft) < 5
+
+    def is_long(post: Post) -> bool:
+        return len(post.draft) > 2
+
+    app = chain(gate(is_short), plan, write, gate(is_short), gate(is_long)).compile()
+    with pytest.raises(GateFailed, match=r"after 'the input'.* Intermediate state was"):
+        app.invoke(Post("tea", draft="much too long"))
+    with ScriptedModel(["1. Boil", "x"]) as model, using(model), pytest.raises(GateFailed) as caught:
+        app.invoke(Post("tea"))
+    assert caught.value.step == "is_short_2"
+    assert 'Intermediate draft was: "x"' in str(caught.value)
 
 
 def test_a_chain_that_cannot_work_is_refused() -> None:

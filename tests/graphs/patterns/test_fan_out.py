@@ -97,6 +97,23 @@ def test_a_failed_item_is_left_out_and_named(session: Session) -> None:
     assert result["missing"] == {"1": "ValueError: cannot read"}
 
 
+def test_without_workers_shared_items_run_here(session: Session) -> None:
+    app = fan_out(split, grade, into="pages", failed="skip", missing="missing", spread=2).compile()
+    assert "share" in app.nodes
+    assert "share" not in fan_out(split, grade, into="pages").nodes
+    for thread, text in (("a", "one two three"), ("a", "four"), ("b", "")):
+        result = app.invoke({"text": text}, session.config(thread))
+        scored = [page.score for page in result["pages"]]
+        assert (scored, set(result["missing"])) == (
+            [len(word) for word in text.split() if word != "two"],
+            {"1"} if "two" in text else set(),
+        )
+
+
+def test_as_many_items_as_allowed() -> None:
+    assert len(fan_out(split, grade, into="pages", max_items=2).compile().invoke(Book("a b"))["pages"]) == 2
+
+
 def test_a_failed_item_fails_the_whole_by_default() -> None:
     with pytest.raises(ValueError, match="cannot read"):
         fan_out(split, grade, into="pages").compile().invoke(Book())
@@ -258,6 +275,7 @@ def test_items_of_the_wrong_type() -> None:
         ({"into": "pages", "max_items": 0}, "at least 1"),
         ({"into": "pages", "timeout_s": -1}, "above 0"),
         ({"into": "pages", "failed": "x"}, "'fail' or 'skip'"),
+        ({"into": "pages", "spread": 1}, "2 at least"),
     ],
 )
 def test_bad_options(options: dict[str, Any], told: str) -> None:

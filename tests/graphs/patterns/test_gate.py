@@ -56,9 +56,19 @@ def publish(post: Post) -> dict[str, str]:
     return {"topic": f"published {post.topic}"}
 
 
-def run(graph: Any, answers: Any, *config: Any) -> tuple[dict[str, Any], ScriptedModel]:
+def cut_nothing(post: Post) -> dict[str, str]:
+    return {}
+
+
+def is_empty(found: list[str]) -> bool:
+    return not found
+
+
+def run(
+    graph: Any, answers: Any, *config: Any, post: Post | None = None
+) -> tuple[dict[str, Any], ScriptedModel]:
     with ScriptedModel(answers) as model, using(model):
-        result: dict[str, Any] = graph.compile().invoke(Post(), *config)
+        result: dict[str, Any] = graph.compile().invoke(post or Post(), *config)
     return result, model
 
 
@@ -106,6 +116,39 @@ async def test_repairs_end_and_the_error_counts_them(session: Session) -> None:
     assert not any(name.startswith("stepgraph") for name in caught.value.output)
     assert [choice for choice, _ in choices(session)] == ["repair", "repair", "stopped"]
     assert len(model.asks) == 3
+
+
+def test_by_default_the_work_is_repaired_twice() -> None:
+    with pytest.raises(GateFailed, match="repaired 2 x"):
+        run(
+            gate(short, repair=write),
+            ["Still too long."] * 2 + ["Asked too often."],
+            post=Post(draft="Much too long."),
+        )
+
+
+@pytest.mark.parametrize("check", ["code", "pattern"])
+def test_a_gate_that_stops_names_itself_and_its_node(session: Session, check: str) -> None:
+    by: tuple[Any, ...] = (short,) if check == "code" else (chain(problems, name="problems"), is_empty)
+    named = "short" if check == "code" else "problems"
+    with pytest.raises(GateFailed, match=f"Gate '{named}' stopped the chain"):
+        run(
+            gate(*by, repair=cut_nothing, tries=1), [], session.config("t"), post=Post(draft="Much too long.")
+        )
+    rows = session.journal.query("SELECT path, choice FROM decisions ORDER BY id")
+    node = "short" if check == "code" else "decide"
+    assert [tuple(row.values()) for row in rows] == [(node, "repair"), (node, "stopped")]
+
+
+def test_a_gate_takes_a_name_for_its_error(session: Session) -> None:
+    with pytest.raises(GateFailed, match="Gate 'brevity' stopped the chain after 'write': 14 characters"):
+        run(chain(write, gate(short, name="brevity")), ["Much too long."])
+
+
+def test_a_pattern_that_stops_names_itself_as_the_step() -> None:
+    """Where there is nothing to repair, the part before the gate is not known to it."""
+    with pytest.raises(GateFailed, match="Gate 'problems' stopped the chain after 'problems': problems said"):
+        run(gate(chain(problems, name="problems"), is_empty), [], post=Post(draft="Much too long."))
 
 
 def test_a_second_run_on_the_thread_has_all_its_repairs_again(session: Session) -> None:

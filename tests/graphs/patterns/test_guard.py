@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from stepgraph import Ask, ScriptedModel, Session, chain, guard, step, using
 from stepgraph.state.errors import DefinitionError, GuardTripped
 
+from .races import come_down_to, races
+
 
 class Verdict(BaseModel):
     safe: bool
@@ -165,6 +167,13 @@ def test_guards_nest(session: Session) -> None:
     app = guard(guard(answer, screen, safe), polite, otherwise=decline).compile()
     with ScriptedModel({"answer": ["Ten."], "screen": [{"safe": True}]}) as model, using(model):
         assert app.invoke(Chat(), session.config("t"))["reply"] == "Ten."
+
+
+def test_a_guard_that_is_over_leaves_nothing_in_memory(session: Session) -> None:
+    before = races()
+    with ScriptedModel(["Ten minutes."]) as model, using(model):
+        guard(answer, polite).compile().invoke(Chat(), session.config("t"))
+    assert come_down_to(before)
 
 
 def test_a_step_needs_passes() -> None:

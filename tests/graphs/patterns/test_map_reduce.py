@@ -202,7 +202,7 @@ def test_no_pieces() -> None:
 
 def test_a_piece_that_does_not_fit_is_named_before_anything_is_paid() -> None:
     def coarse(book: Book) -> list[Passage]:
-        return [Passage("a b"), Passage("a b c d")]
+        return [Passage("a b c"), Passage("a b c d")]
 
     app = map_reduce(coarse, sum_up, **OPTIONS).compile()
     with pytest.raises(InputError, match="piece 1 makes 4 tokens for 'sum_up', more than 3"):
@@ -226,6 +226,36 @@ def test_the_number_of_levels_is_bounded() -> None:
         pytest.raises(InputError, match="3 results are left after 1 levels"),
     ):
         app.invoke(Book())
+
+
+@pytest.mark.parametrize("levels", [3, 10])
+def test_as_many_levels_as_allowed_and_ten_by_default(levels: int) -> None:
+    """Two long results never fit together, so each level takes one of them into the short one."""
+
+    def pieces(book: Book) -> list[Passage]:
+        return [Passage("a"), *[Passage("b b")] * int(book.text)]
+
+    def say(request: Any, context: Any) -> str:
+        text = str(request.messages[-1]["content"])
+        return "a" if "a" in text else text
+
+    limit = {} if levels == 10 else {"levels": levels}
+    app = map_reduce(pieces, sum_up, **OPTIONS, **limit).compile()
+    with using(ScriptedModel(say)):
+        assert app.invoke(Book(str(levels)))["digest"].note == "a"
+        with pytest.raises(InputError, match=f"2 results are left after {levels} levels"):
+            app.invoke(Book(str(levels + 1)))
+
+
+def test_without_workers_shared_pieces_run_here(session: Session) -> None:
+    app = map_reduce(split, sum_up, parts="passages", spread=2, **OPTIONS).compile()
+    assert "share" in app.nodes
+    assert "share" not in notes.nodes
+    for text, digest in (("a b c d", "(((a)(b)(c))(d))"), ("x", "(x)")):
+        with using(ScriptedModel(wrap)):
+            result = app.invoke({"text": text}, session.config("t"))
+        assert result["digest"].note == digest
+        assert [each.note for each in result["passages"]] == [f"({word})" for word in text.split()]
 
 
 def test_too_many_pieces() -> None:
@@ -335,6 +365,7 @@ def test_states_of_other_kinds(session: Session) -> None:
         ({"timeout_s": -1}, "above 0"),
         ({"failed": "x"}, "'fail' or 'skip'"),
         ({"join": "x"}, "a function that makes one state"),
+        ({"spread": 1}, "2 at least"),
     ],
 )
 def test_bad_options(options: dict[str, Any], told: str) -> None:

@@ -157,6 +157,29 @@ def test_a_failed_subtask_is_left_out_named_and_may_be_planned_again(session: Se
     assert result["missing"] == {"taste": "ValueError: no source"}
 
 
+def test_what_fails_in_a_later_round_ends_nothing_and_what_succeeds_is_no_longer_missing(
+    session: Session,
+) -> None:
+    failing = {"taste", "price"}
+
+    def moody(task: Task) -> dict[str, str]:
+        if task.title in failing:
+            failing.remove(task.title)
+            raise ValueError("no source")
+        return {"text": task.title.upper()}
+
+    options: dict[str, Any] = {"failed": "skip", "missing": "missing", "more": wants, "rounds": 3}
+    app = orchestrate(plan, moody, write_up, into="findings", **options).compile()
+    script = answers(tasks("history", "taste"), more=(tasks("price"), tasks("taste")))
+    with ScriptedModel(script) as model, using(model):
+        result = app.invoke(Study(), session.config("t"))
+    assert [task.title for task in result["findings"]] == ["history", "taste"]
+    assert result["missing"] == {"price": "ValueError: no source"}
+    with ScriptedModel(answers(tasks("history"), more=(tasks(),))) as model, using(model):
+        result = app.invoke({"subject": "milk"}, session.config("t"))
+    assert (len(result["findings"]), result["missing"]) == (1, {})
+
+
 def test_a_failed_subtask_fails_the_whole_by_default() -> None:
     app = orchestrate(plan, stubborn, write_up, into="findings").compile()
     with (

@@ -11,6 +11,7 @@ from stepgraph import (
     PlanRules,
     ScriptedModel,
     Session,
+    nearest,
     orchestrate,
     rule,
     step,
@@ -19,7 +20,7 @@ from stepgraph import (
 from stepgraph.nodes.costs import most
 from stepgraph.state.errors import DefinitionError, InputError, InvalidAnswer
 
-from .studies import Study, Task, answers, plan, research, study, tasks, write_up
+from .studies import Study, Task, answers, plan, research, study, tasks, wants, write_up
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,34 @@ def test_a_plan_that_stays_bad_is_refused_with_the_plan_in_the_error() -> None:
     assert "cup" in caught.value.answers[1]
     assert "cup" in str(caught.value).partition("Last plan")[2]
     assert len(model.asks) == 2
+
+
+def test_by_default_a_plan_is_asked_for_three_times_and_told_with_its_first_2000_characters() -> None:
+    long = "x" * 3000
+    app = orchestrate(plan, research, write_up, into="findings", max_items=1).compile()
+    with (
+        ScriptedModel(answers(tasks(), tasks("a", "b"), tasks(long, long))) as model,
+        using(model),
+        pytest.raises(InvalidAnswer, match="no sound plan in 3 tries") as caught,
+    ):
+        app.invoke(Study())
+    assert caught.value.problems == "The plan has 2 subtasks, but at most 1 are allowed. Merge or drop some."
+    assert str(caught.value).endswith(f"Last plan: {caught.value.answers[-1][:2000]}")
+    assert len(model.asks) == 3
+
+
+def test_a_plan_that_is_refused_already_is_not_checked() -> None:
+    checked = []
+
+    def covers(study: Study) -> bool:
+        checked.append([task.title for task in study.tasks])
+        return True
+
+    app = orchestrate(plan, research, write_up, into="findings", check=covers, more=wants, rounds=3).compile()
+    script = answers(tasks(), tasks("history"), more=(tasks("taste"), tasks()))
+    with ScriptedModel(script) as model, using(model):
+        app.invoke(Study())
+    assert checked == [["history"]], "nor is what comes later"
 
 
 def test_a_plan_that_is_never_json_is_refused_with_the_answer_in_the_error() -> None:
@@ -158,3 +187,10 @@ def test_a_function_is_no_plan() -> None:
 
     with pytest.raises(DefinitionError, match="needs no plan: fan_out"):
         orchestrate(outline, research, write_up, into="findings")  # type: ignore[arg-type]
+
+    @nearest({"tea": ["A cup of tea"]})
+    def topic(study: Study) -> str:
+        return study.subject
+
+    with pytest.raises(DefinitionError, match="a rule with a field"):
+        orchestrate(topic, research, write_up, into="findings")

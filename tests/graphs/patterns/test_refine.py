@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import operator
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -88,7 +90,8 @@ def test_without_approval_the_best_round_is_restored(session: Session) -> None:
     result = run(polish.compile(), answers, session.config("t"))
     assert (result["draft"], result["grade"]) == ("two", Grade(score=3, fix="best"))
     assert choices_in(session) == ["again", "again", "rounds used up"]
-    (last,) = session.journal.query("SELECT reason FROM decisions ORDER BY id DESC LIMIT 1")
+    (last,) = session.journal.query("SELECT path, reason FROM decisions ORDER BY id DESC LIMIT 1")
+    assert last["path"] == "judge"
     assert last["reason"].startswith("kept round 2 of 3: ")
 
 
@@ -111,6 +114,41 @@ def test_a_score_function_ranks_the_rounds() -> None:
 def test_without_any_score_the_last_round_is_best() -> None:
     loop = refine(write, check, until=lambda problems: not problems, rounds=2)
     assert run(loop.compile(), ["a", "b"])["draft"] == "b"
+
+
+def test_of_equal_rounds_the_later_one_is_kept(session: Session) -> None:
+    loop = refine(write, judge, until=good, rounds=3)
+    assert run(loop.compile(), ["one", graded(3), "two", graded(3), "three", graded(1)])["draft"] == "two"
+
+
+def test_a_round_without_a_score_does_not_take_the_place_of_one_that_has_it() -> None:
+    scores = {1: 2.0, 2: math.nan, 3: 1.0}
+    loop = refine(write, judge, until=good, rounds=3, score=lambda grade: scores[grade.score])
+    assert run(loop.compile(), ["one", graded(1), "two", graded(2), "three", graded(3)])["draft"] == "one"
+
+
+def test_the_best_round_is_kept_as_it_was_although_code_changes_it_later() -> None:
+    def more(post: Post) -> dict[str, Any]:
+        post.problems.append(f"{len(post.problems)}")
+        return {"problems": post.problems, "draft": post.draft + "x"}
+
+    scores = iter([2, 1])
+    loop = refine(more, lambda_judge(scores), until=lambda score: score > 4, rounds=2)
+    result = loop.compile().invoke(Post())
+    assert (result["draft"], result["problems"]) == ("x", ["0"])
+
+
+def lambda_judge(scores: Iterator[int]) -> Any:
+    def rate(post: Post) -> int:
+        return next(scores)
+
+    return rate
+
+
+def test_a_long_verdict_is_on_record_with_its_first_500_characters(session: Session) -> None:
+    run(polish.compile(), ["one", graded(5, "fix " * 200)], session.config("t"))
+    (row,) = session.journal.query("SELECT reason FROM decisions")
+    assert row["reason"] == "round 1: " + f'{{"score":5,"fix":"{"fix " * 200}"}}'[:500]
 
 
 def test_code_may_judge() -> None:
@@ -169,6 +207,16 @@ def test_a_loop_that_cannot_work_is_refused() -> None:
         refine(write, judge, until=good, rounds=0)
     with pytest.raises(DefinitionError, match="3 is no step"):
         refine(write, 3, until=good, rounds=1)  # type: ignore[call-overload]
+
+    async def later(grade: Grade) -> bool:
+        return True
+
+    wrong: list[dict[str, Any]] = [{"until": later}, {"until": 3}, {"score": later}, {"score": 3}]
+    for options in wrong:
+        with pytest.raises(
+            DefinitionError, match=rf"refine\({next(iter(options))}=….: expected a plain function"
+        ):
+            refine(write, judge, **{"until": good, "rounds": 1, **options})
 
 
 def failing_round(part: str, number: int) -> Any:

@@ -107,6 +107,7 @@ def test_embeddings_decide(session: Session) -> None:
             "fallback",
             "howto only 0.20 sure, below 0.50 (a hunch)",
         ),
+        (Choice(label="howto", confidence=0.5), "howto", None),
         (Choice(label=None, reason="no idea"), "fallback", "the classifier does not know (no idea)"),
         (None, "fallback", "the classifier does not know"),
         ("poem", "fallback", "there is no branch 'poem'"),
@@ -179,3 +180,63 @@ def test_a_route_without_branches_or_classifier_is_refused() -> None:
         route(classify, {})
     with pytest.raises(DefinitionError, match="'howto' is no step"):
         route("howto", {"howto": howto})  # type: ignore[arg-type, misc]
+    with pytest.raises(DefinitionError, match="branches as a mapping"):
+        route(classify, [howto, opinion])  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("min_confidence", [-0.1, 1.1])
+def test_a_confidence_that_cannot_be_is_refused(min_confidence: float) -> None:
+    with pytest.raises(DefinitionError, match="a confidence lies between 0 and 1"):
+        route(classify, {"howto": howto}, fallback=other, min_confidence=min_confidence)
+
+
+def test_by_default_the_least_confidence_will_do() -> None:
+    app = route(decided(Choice(label="howto", confidence=0)), {"howto": howto}, fallback=other).compile()
+    assert app.invoke(Post("tea"))["by"] == "howto"
+
+
+@pytest.mark.parametrize(
+    ("label", "node"),
+    [("a b-c_d1", "a b-c_d1"), ("a:b", "a_b"), ("", "branch"), ("__end__", "__end__branch"), (7, "7")],
+)
+def test_any_label_names_a_node(label: Any, node: str) -> None:
+    app = route(decided(label), {label: howto}).compile()
+    assert node in app.get_graph().nodes
+    assert app.invoke(Post("tea"))["by"] == "howto"
+
+
+def test_labels_are_known_from_the_type_of_an_answer() -> None:
+    """As they are from a model's, also where it may not know, and from the labels of embeddings."""
+
+    @rule("kind")
+    def maybe(post: Post) -> Kind | None:
+        return None
+
+    @nearest({"howto": ["How?"], "opinion": ["I think"]})
+    def topic(post: Post) -> str:
+        return post.topic
+
+    classifiers: list[Any] = [classify, weigh, maybe, topic]
+    for classifier in classifiers:
+        with pytest.raises(DefinitionError, match="no branch for 'opinion', which"):
+            route(classifier, {"howto": howto})
+        with pytest.raises(DefinitionError, match="never answers 'poem'"):
+            route(classifier, {"poem": howto}, fallback=other)
+    route(maybe, {"howto": howto, "opinion": opinion})  # None is no label, so it needs no branch
+
+
+def test_labels_of_several_literals_are_all_known_and_text_may_be_any() -> None:
+    @rule("kind")
+    def either(post: Post) -> Literal["howto"] | Literal["opinion"] | None:
+        return "opinion"
+
+    app = route(either, {"howto": howto, "opinion": opinion}).compile()
+    assert app.invoke(Post("tea"))["by"] == "opinion"
+    with pytest.raises(DefinitionError, match="no branch for 'opinion', which 'either' can answer"):
+        route(either, {"howto": howto})
+
+    @rule("by")
+    def loose(post: Post) -> Literal["howto"] | str:
+        return "other"
+
+    assert route(loose, {"howto": howto, "other": other}).compile().invoke(Post("tea"))["by"] == "other"

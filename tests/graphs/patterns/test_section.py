@@ -218,9 +218,20 @@ def test_bad_options(options: dict[str, Any], told: str) -> None:
         section({"money": check_money, "legal": check_law}, **options)
 
 
-def test_no_branches() -> None:
+@pytest.mark.parametrize("branches", [{}, [check_law]], ids=["none", "a list"])
+def test_branches_have_names(branches: Any) -> None:
     with pytest.raises(DefinitionError, match="mapping"):
-        section({})
+        section(branches)
+
+
+def test_a_branch_with_a_default_is_named_as_missing_too(session: Session) -> None:
+    defaults = {"money": {"money": "unknown"}}
+    app = section({"legal": check_law, "money": broken}, defaults=defaults, missing="gaps").compile()
+    with ScriptedModel(by_name) as model, using(model):
+        result = app.invoke(Review(), session.config("t"))
+    assert (result["money"], result["gaps"]) == ("unknown", {"money": "ValueError: no such table"})
+    (row,) = session.journal.query("SELECT choice, reason FROM decisions")
+    assert tuple(row.values()) == ("default", "money: ValueError: no such table")
 
 
 async def test_an_invalid_answer_cancels_nothing_that_is_paid(session: Session) -> None:

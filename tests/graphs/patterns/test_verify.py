@@ -138,11 +138,32 @@ def test_a_model_may_not_check_itself() -> None:
     verify(chain(plan, solve), check, agrees=agrees)
 
 
+def test_of_several_checkers_the_one_on_the_producers_model_is_named() -> None:
+    @step("opinion", model="default")
+    def again(sum: Sum) -> Ask[Opinion]:
+        return Ask(f"{sum.task} = {sum.result}?")
+
+    with pytest.raises(
+        DefinitionError, match=r"'again' would ask the model that gave the answer \(default\)"
+    ):
+        verify(solve, chain(check, again), agrees=agrees)
+
+
+def test_what_code_answers_any_model_may_check(session: Session) -> None:
+    def guess(sum: Sum) -> dict[str, str]:
+        return {"result": "51"}
+
+    result, _ = run(verify(guess, check, agrees=agrees), [], [YES], session.config("t"))
+    assert (result["result"], decisions(session)) == ("51", [("verify", "passed", None)])
+
+
 def test_a_verification_that_cannot_work_is_refused() -> None:
     with pytest.raises(DefinitionError, match="asks no model"):
         verify(solve, by_code, agrees=agrees)
     with pytest.raises(DefinitionError, match="tries=-1"):
         verify(solve, check, agrees=agrees, tries=-1)
+    with pytest.raises(DefinitionError, match=r"tries=0\.5"):
+        verify(solve, check, agrees=agrees, tries=0.5)  # type: ignore[call-overload]
 
 
 def test_the_cost_in_calls() -> None:

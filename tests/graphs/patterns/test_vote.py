@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any, Literal
+import operator
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import pytest
 from langgraph.types import Command, interrupt
 
-from stepgraph import Ask, ScriptedModel, Session, Tally, chain, section, step, using, vote
+from stepgraph import Ask, ScriptedModel, Session, Tally, chain, estimate, section, step, using, vote
 from stepgraph.graphs.patterns.vote import is_decided
 from stepgraph.state.errors import DefinitionError, StepgraphError
+
+from .races import come_down_to, races
 
 Mood = Literal["good", "bad", "mixed"]
 
@@ -23,6 +26,7 @@ class Review:
     mood: Mood | None = None
     tally: Tally | None = None
     other: Mood | None = None
+    log: Annotated[list[str], operator.add] = field(default_factory=list)
 
 
 @step("mood")
@@ -126,10 +130,20 @@ def test_is_decided() -> None:
     assert is_decided(["a", None, None], 3, 2)
 
 
-def test_draws_are_never_joined(session: Session) -> None:
-    model = ScriptedModel({"mood": ["good"] * 3})
-    run(vote(mood, 3, needed=3).compile(), model, session.config("t"))
-    assert len({request.sample for _, request in model.asks}) == 3
+@pytest.mark.parametrize("n", [2, 3])
+def test_draws_are_never_joined(session: Session, n: int) -> None:
+    model = ScriptedModel({"mood": ["good"] * n})
+    run(vote(mood, n, needed=n).compile(), model, session.config("t"))
+    assert len({request.sample for _, request in model.asks}) == n
+
+
+def test_what_is_drawn_once_is_asked_as_it_is_elsewhere(session: Session) -> None:
+    def samples(part: Any, thread: str) -> list[Any]:
+        model = ScriptedModel(lambda *_: "good")
+        run(part.compile(), model, session.config(thread))
+        return [request.sample for _, request in model.asks]
+
+    assert samples(vote([mood, strict], needed=2), "one") == samples(chain(mood, strict), "other")
 
 
 def test_draws_of_a_pattern_are_never_joined_either(session: Session) -> None:
@@ -162,21 +176,66 @@ def test_several_voters() -> None:
     assert result["mood"] == "bad"
 
 
+@pytest.mark.parametrize(("n", "needed"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (7, 4)])
+def test_by_default_more_than_half_of_all_voters_are_needed(session: Session, n: int, needed: int) -> None:
+    graph = vote(mood, n)
+    run(graph.compile(), ScriptedModel(lambda *_: "good"), session.config("t"))
+    (row,) = session.journal.query("SELECT reason FROM decisions WHERE kind = 'vote'")
+    assert f"{needed} of {n} needed" in row["reason"]
+    assert estimate(graph).least_calls == needed
+
+
+def test_the_record_tells_counts_failures_and_doubts(session: Session) -> None:
+    app = vote([mood, strict, fails], 2, field="mood", needed=6, tally="tally").compile()
+    answers = {"mood": ["good", "good"], "strict": ["bad", "bad"]}
+    tally = run(app, ScriptedModel(answers), session.config("t"))["tally"]
+    assert (tally.agreement, tally.asked, set(tally.failed)) == (0.5, 6, {"fails 3", "fails 6"})
+    (row,) = session.journal.query("SELECT choice, confidence, reason FROM decisions WHERE kind = 'vote'")
+    assert tuple(row.values()) == (
+        "uncertain",
+        0.5,
+        f"good: 2, bad: 2; 6 of 6 needed; 2 failed; {tally.warning}",
+    )
+
+
+def test_a_long_answer_is_on_record_with_its_first_200_characters(session: Session) -> None:
+    app = vote(think, 1, uncertain="").compile()
+    run(app, ScriptedModel(["word " * 99]), session.config("t"))
+    (row,) = session.journal.query("SELECT choice, reason FROM decisions WHERE kind = 'vote'")
+    assert row["choice"] == ("word " * 99)[:200]
+    assert row["reason"] == f"{('word ' * 99)[:60]}: 1; 1 of 1 needed"
+
+
+def test_a_vote_that_is_over_leaves_nothing_in_memory(session: Session) -> None:
+    before = races()
+    run(vote(mood, 3).compile(), ScriptedModel(lambda *_: "good"), session.config("t"))
+    assert come_down_to(before)
+
+
 def test_errors_that_look_systematic_are_named() -> None:
     app = vote([mood, strict], 2, tally="tally").compile()
     answers = ScriptedModel({"mood": ["good", "good"], "strict": ["bad", "bad"]})
     assert "systematic" in run(app, answers)["tally"].warning
     mixed = ScriptedModel({"mood": ["good", "bad"], "strict": ["bad", "good"]})
     assert run(app, mixed)["tally"].warning == ""
+    all_agree = vote([mood, strict], 2, needed=4, tally="tally").compile()
+    assert run(all_agree, ScriptedModel(lambda *_: "good"))["tally"].warning == ""
+    drawn_once = vote([mood, strict], tally="tally").compile()
+    assert run(drawn_once, ScriptedModel({"mood": ["good"], "strict": ["bad"]}))["tally"].warning == ""
 
 
-def test_draws_at_temperature_zero_are_named() -> None:
-    @step("mood")
-    def cold(review: Review) -> Ask[Mood]:
-        return Ask("?", temperature=0)
+@step("mood")
+def cold(review: Review) -> Ask[Mood]:
+    return Ask("?", temperature=0)
 
-    result = run(vote(cold, 3, tally="tally").compile(), ScriptedModel(lambda *_: "good"))
-    assert "temperature 0" in result["tally"].warning
+
+@pytest.mark.parametrize(
+    ("voters", "n", "named"),
+    [(cold, 3, True), (cold, 2, True), ([cold, mood], 2, True), ([cold, mood], 1, False)],
+)
+def test_draws_at_temperature_zero_are_named(voters: Any, n: int, named: bool) -> None:
+    result = run(vote(voters, n, tally="tally").compile(), ScriptedModel(lambda *_: "good"))
+    assert ("temperature 0" in result["tally"].warning) == named
 
 
 def test_key_makes_answers_equal() -> None:
@@ -261,10 +320,15 @@ def test_a_second_run_on_the_thread(session: Session) -> None:
     [
         ([], {}, "needs voters"),
         (mood, {"n": 0}, "needs voters"),
+        (mood, {"n": 1.5}, "needs voters"),
         ([mood, think], {}, "which field"),
         ([mood, think], {"field": "mood"}, "'think' does not write 'mood'"),
         (mood, {"n": 3, "needed": 1}, "more than half of 3"),
         (mood, {"n": 3, "needed": 4}, "at most all"),
+        (mood, {"n": 4, "needed": 2}, "more than half of 4"),
+        (mood, {"n": 3, "needed": 2.5}, "more than half of 3"),
+        (fails, {"n": 3, "field": "log"}, "'log' has a reducer"),
+        (fails, {"n": 3, "field": "moood"}, "Did you mean 'mood'"),
         (mood, {"n": 3, "uncertain": "unsure"}, "cannot be 'unsure'"),
         (think, {"n": 3}, None),
         (mood, {"n": 3, "tally": "thoughts"}, "expected Tally"),

@@ -9,7 +9,7 @@ from langgraph.types import Command
 
 from stepgraph import ScriptedModel, Session, estimate, run, using
 from stepgraph.graphs.ready.coding_agent.answers import edits_in
-from stepgraph.graphs.ready.coding_agent.edits import made
+from stepgraph.graphs.ready.coding_agent.edits import changes_from
 from stepgraph.graphs.ready.coding_agent.graph import CodingTask, graph
 from stepgraph.nodes.code_writes import diff_of
 
@@ -112,7 +112,7 @@ def test_files_go_and_move_once_a_person_has_seen_it(more: Path, session: Sessio
     ],
 )
 def test_what_must_not_go_or_move_is_refused(more: Path, answer: str, told: str) -> None:
-    changes = made(edits_in(answer), more, {}, {}, may_edit_tests=False)
+    changes = changes_from(edits_in(answer), more, {}, {}, may_edit_tests=False)
     assert told in changes.refused[0].reason
     assert set(changes.changed) <= ({"old.py"} if "x = 1\n```" in answer else set())
 
@@ -120,7 +120,7 @@ def test_what_must_not_go_or_move_is_refused(more: Path, answer: str, told: str)
 def test_deleted_and_made_again_is_changed(more: Path) -> None:
     answer = "### delete old.py\n\n### old.py\n```\nx = 2\n```\n\n"
     answer += "### rename empty.txt -> e.txt\n### rename e.txt -> empty.txt\n"
-    changes = made(edits_in(answer), more, {}, {}, may_edit_tests=False)
+    changes = changes_from(edits_in(answer), more, {}, {}, may_edit_tests=False)
     assert (changes.changed, changes.refused) == ({"old.py": "x = 2\n"}, [])
 
 
@@ -132,7 +132,7 @@ def test_a_large_file_is_changed_and_one_that_is_too_large_refused(more: Path) -
         change("large.py", "last = 1", "last = 2"),
         change("huge.py", "first = 1", "first = 2"),
     ]
-    changes = made(edits_in("\n".join(edits)), more, {}, {}, may_edit_tests=False)
+    changes = changes_from(edits_in("\n".join(edits)), more, {}, {}, may_edit_tests=False)
     assert list(changes.changed) == ["large.py"]
     assert diff_of(changes.originals, changes.changed).count("\n") == 8
     assert "too many to change it here" in changes.refused[0].reason

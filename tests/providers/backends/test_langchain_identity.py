@@ -155,7 +155,7 @@ def test_a_value_that_cannot_be_compared_equals_no_other_and_is_told_once(
         helper: Any = None
         _count: int = PrivateAttr(default=0)
 
-    monkeypatch.setattr(langchain_identity, "_told", set())
+    monkeypatch.setattr(langchain_identity, "_warned", set())
     with caplog.at_level(logging.WARNING):
         one, other = (Odd(responses=["a"], helper=Opaque()) for _ in range(2))
         assert identity_of(one) == identity_of(one) != identity_of(other)

@@ -247,3 +247,33 @@ async def test_another_model_is_told_as_the_reason(session: Session, server: Cha
             await graph.ainvoke(Text(), session.config(name))
     rows = session.journal.query("SELECT reason FROM calls ORDER BY started_at")
     assert [row["reason"] for row in rows] == ["the first call of this step", "the model was small"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "max_tokens", "answers", "reason"),
+    [
+        ("How many?", None, ["many", 3, 4], "the recorded answer did not fit"),
+        ("How many?", 5, [3, 4], 'the parameters were {"schema"'),
+        ("How much?", None, [3, 4], "no recorded call has this prompt"),
+    ],
+    ids=["it did not fit", "other parameters", "another prompt"],
+)
+async def test_what_is_asked_says_why_no_recorded_answer_serves(
+    session: Session, prompt: str, max_tokens: int | None, answers: list[Any], reason: str
+) -> None:
+    @dataclass
+    class Count:
+        prompt: str = "How many?"
+        max_tokens: int | None = None
+        number: int = 0
+
+    @step("number", cache_s=60)
+    def count(state: Count) -> Ask[int]:
+        return Ask(state.prompt, max_tokens=state.max_tokens)
+
+    graph = chain(count).compile()
+    with ScriptedModel(answers) as model, using(model):
+        await graph.ainvoke(Count(prompt, max_tokens), session.config("a"))
+        await graph.ainvoke(Count(), session.config("b"))
+    (row,) = session.journal.query("SELECT reason FROM calls WHERE thread_id = 'b'")
+    assert row["reason"].startswith(reason)

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import pytest
 from pydantic import BaseModel
 
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+from stepgraph.providers.model import CallContext, ReplyCheck, Request
 from stepgraph.providers.settings import Trigger
 from stepgraph.providers.stack.fallbacks import FallbackChain, trigger_of
-from stepgraph.providers.stack.roles import as_model, find_model
+from stepgraph.providers.stack.journal import call_record
 from stepgraph.state.errors import (
     AuthenticationFailed,
     CircuitOpen,
@@ -23,10 +23,12 @@ from stepgraph.state.errors import (
     ModelRefused,
     ModelUnavailable,
     ModelUnreachable,
-    SettingsError,
 )
+from stepgraph.state.statuses import CallSource
 
 from ...servers import Answer, ChatServer, Fault
+
+HELLO = Request(({"role": "user", "content": "Hello"},))
 
 
 class Grade(BaseModel):
@@ -179,34 +181,6 @@ async def test_an_unsure_answer_goes_on_below_the_floor(server: ChatServer, sess
     assert second["reason"] == "fallback: served: its confidence is 0.2, below 0.7"
 
 
-async def test_an_answer_of_the_second_is_replayed(session: Session) -> None:
-    second = ScriptedModel(["Boil."])
-    model = as_model([ScriptedModel([ModelRefused("no")]), second], "here")
-    fails = [True]
-
-    async def both(post: Post) -> dict[str, str]:
-        draft = await write.answer(post)
-        if fails.pop():
-            raise RuntimeError("stop")
-        return {"draft": draft}
-
-    config = session.config("t")
-    graph = chain(both).compile()
-    with using(model):
-        with pytest.raises(RuntimeError):
-            await graph.ainvoke(Post(), config)
-        fails.append(False)
-        assert (await graph.ainvoke(None, config))["draft"] == "Boil."
-    assert len(second.asks) == 1
-
-
-async def test_a_full_stack_is_not_wrapped_again(session: Session) -> None:
-    model = as_model(as_model([ScriptedModel(["Boil."])], "here"), "there")
-    with using(model):
-        await chain(write).compile().ainvoke(Post(), session.config())
-    assert len(session.journal.query("SELECT id FROM calls")) == 1
-
-
 async def test_a_long_wait_that_a_server_asks_for_goes_to_the_next(server: ChatServer) -> None:
     server.always = Fault(429, headers={"Retry-After": "30"})
     with using([server.spec(), ScriptedModel(["a", "b"])]):
@@ -221,41 +195,6 @@ async def test_a_busy_model_on_this_machine_is_passed_over(server: ChatServer) -
         with using([server.spec(max_concurrency=1, queue_s=0), cloud.spec()]):
             answers = await asyncio.gather(*(write.answer(Post()) for _ in range(4)))
     assert sorted(answers) == ["cloud", "cloud", "cloud", "slow"]
-
-
-def test_a_settings_file_binds_a_chain(tmp_path: Path) -> None:
-    (tmp_path / "stepgraph.toml").write_text(
-        '[models]\nlarge = ["vllm:a", { base_url = "http://h/v1", model = "b" }]\n'
-        '[models.small]\nmodels = ["vllm:c", "ollama:d"]\non = ["busy", "invalid"]\n'
-    )
-    assert find_model("large").name == "a"
-    assert find_model("small").name == "c"
-
-
-def test_the_environment_binds_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STEPGRAPH_MODEL_LARGE", "vllm:a, ollama:b")
-    assert find_model("large").name == "a"
-
-
-@pytest.mark.parametrize(
-    ("table", "problem"),
-    [
-        (
-            {"models": ["local"], "onn": ["busy"]},
-            r"unknown setting 'onn' of a chain of models\. Did you mean 'on'",
-        ),
-        ({"models": ["local"], "on": ["bussy"]}, r"unknown reason 'bussy' in on\. Did you mean 'busy'"),
-        ({"models": ["local"], "on": ["unsure"]}, "needs min_confidence"),
-        ({"models": ["local"], "min_confidence": 2}, "min_confidence: Input should be less"),
-        ({"models": "local"}, "models must be a list"),
-        ({"models": []}, "models: Tuple should have at least 1 item"),
-        ({"models": ["vllm:a", "opnai:b"]}, "model 2: unknown provider 'opnai'"),
-        ({"provider": "vllm", "model": "a", "capabilities": {"tool": "native"}}, "unknown capability 'tool'"),
-    ],
-)
-def test_a_chain_that_cannot_be_used_is_explained(table: dict[str, object], problem: str) -> None:
-    with pytest.raises(SettingsError, match=f"^here.*{problem}"):
-        as_model(table, "here")
 
 
 @pytest.mark.local
@@ -310,13 +249,130 @@ async def test_after_all_answers_were_given_up_all_are_asked_anew(
     def once(post: Post) -> Ask[Grade]:
         return Ask("Grade.")
 
-    server.will("bad", "bad", '{"score": 1}')
+    server.will(*["bad"] * 5, Fault(reset=True), '{"score": 1}')
+    weak, strong = server.spec(model="weak", retries=0), server.spec(model="strong", retries=0)
     app = chain(once).compile()
-    with using({"models": [server.spec(model="weak"), server.spec(model="strong")], "on": ["invalid"]}):
+    with using({"models": [weak, strong], "on": ["invalid"]}):
         with pytest.raises(InvalidAnswer):
             await app.ainvoke(Post(), session.config("t"))
+        with pytest.raises(InvalidAnswer):
+            await app.ainvoke(None, session.config("t"))
+        with pytest.raises(ModelUnreachable):
+            await app.ainvoke(None, session.config("t"))
         assert (await app.ainvoke(None, session.config("t")))["grade"] == Grade(score=1)
-    assert [body["model"] for body in server.bodies] == ["weak", "strong", "weak"]
+    first, second = ["weak", "strong"], ["weak", "strong"]
+    interrupted = ["weak", "strong", "strong"]  # what was rejected since counts, what was before does not
+    assert [body["model"] for body in server.bodies] == [*first, *second, *interrupted]
+
+
+async def test_a_resume_passes_over_all_whose_answers_would_not_do(
+    session: Session, server: ChatServer
+) -> None:
+    server.will("bad", "worse", Fault(reset=True), Fault(404), '{"score": 1}')
+    models = [server.spec(model=name, retries=0) for name in ("small", "middle", "large")]
+    app = chain(judge).compile()
+    with using({"models": models, "on": ["invalid"]}):
+        with pytest.raises(ModelUnreachable):
+            await app.ainvoke(Post(), session.config("t"))
+        with pytest.raises(
+            ModelNotFound, match=r"Asked before it: small: .*not valid JSON.*; middle: .*not va"
+        ):
+            await app.ainvoke(None, session.config("t"))
+        await app.ainvoke(None, session.config("t"))
+    assert paid(session)[-3:] == [("large", "failed"), ("large", "failed"), ("large", "answered")]
+    assert server.calls == 5
+    (last,) = session.journal.query("SELECT reason FROM calls WHERE status = 'answered'")
+    assert last["reason"].startswith("fallback: middle: ")
+
+
+@pytest.mark.parametrize(
+    ("on", "check", "is_passed_on"),
+    [
+        (["invalid"], ReplyCheck("no number"), True),
+        (["invalid", "unsure"], ReplyCheck("no number", 0.9), True),
+        (["unsure"], ReplyCheck("no number", 0.1), False),
+        (["busy"], ReplyCheck("no number", 0.1), False),
+        (["unsure"], ReplyCheck(None, 0.69), True),
+        (["unsure"], ReplyCheck(None, 0.7), False),
+        (["unsure"], ReplyCheck(None, None), False),
+        (["invalid"], ReplyCheck(None, 0.1), False),
+    ],
+    ids=["bad", "bad and sure", "bad but unsure counts", "neither", "below", "at", "not said", "sure or not"],
+)
+async def test_an_answer_is_passed_on_for_the_named_reasons_only(
+    on: list[Trigger], check: ReplyCheck, is_passed_on: bool
+) -> None:
+    models = FallbackChain([ScriptedModel(["first"]), ScriptedModel(["second"])], on, 0.7)
+    reply = await models.complete(HELLO, CallContext("step", check=lambda _: check))
+    assert reply.text == ("second" if is_passed_on else "first")
+
+
+@pytest.mark.parametrize("on", [["busy"], ["invalid"]], ids=["no reason to look", "nothing to look with"])
+async def test_an_answer_is_looked_at_only_where_that_may_be_a_reason(on: list[Trigger]) -> None:
+    models = FallbackChain([ScriptedModel(["first"]), ScriptedModel(["second"])], on)
+    context = CallContext("step", check=pytest.fail if on == ["busy"] else None)  # type: ignore[arg-type]
+    assert (await models.complete(HELLO, context)).text == "first"
+
+
+@pytest.mark.parametrize(
+    ("asked", "source", "finish_reason", "doubt"),
+    [
+        ("weak", "model", "stop", "no number"),
+        ("strong", "model", "stop", None),
+        ("weak", "coalesced", "stop", None),
+        ("strong", "model", "refusal", "the model refused: 'I cannot'"),
+        ("weak", "cache", "refusal", "the model refused: 'I cannot'"),
+    ],
+    ids=["another may do better", "none is left", "another call's", "refused by the last", "refused before"],
+)
+def test_an_answer_right_before_a_crash_is_doubted_where_another_model_may_do_better(
+    asked: str, source: CallSource, finish_reason: str, doubt: str | None
+) -> None:
+    weak, strong = ScriptedModel([]), ScriptedModel([])
+    weak.name, strong.name = "weak", "strong"
+    call = replace(
+        call_record(asked, HELLO, CallContext("step"), 0.0),
+        answer="I cannot",
+        source=source,
+        finish_reason=finish_reason,
+    )
+    context = CallContext("step", check=lambda reply: ReplyCheck("no number"))
+    models = FallbackChain([weak, strong], ["invalid"])
+    assert (models.name, models.doubt(call, context)) == ("weak", doubt)
+
+
+@pytest.mark.parametrize(
+    ("status", "attempts", "told"),
+    [
+        (None, 1, "ModelUnavailable"),
+        (503, 1, "ModelUnavailable, HTTP 503"),
+        (503, 2, "ModelUnavailable, HTTP 503, 2 attempts"),
+    ],
+    ids=["no more is known", "a status", "retried"],
+)
+async def test_the_last_error_tells_briefly_of_those_before(
+    status: int | None, attempts: int, told: str
+) -> None:
+    first, last = ModelUnavailable("busy", status=status), ModelRefused("No.")
+    first.attempts = attempts
+    with pytest.raises(ModelRefused) as caught:
+        await FallbackChain([ScriptedModel([first]), ScriptedModel([last])]).complete(
+            HELLO, CallContext("step")
+        )
+    assert str(caught.value) == f"No. Asked before it: scripted failed ({told})."
+
+
+async def test_an_error_of_the_first_tells_of_no_others() -> None:
+    models = FallbackChain([ScriptedModel([ModelRefused("No.")]), ScriptedModel([])], ["busy"])
+    with pytest.raises(ModelRefused, match=r"^No\.$"):
+        await models.complete(HELLO, CallContext("step"))
+
+
+async def test_a_chain_asks_where_nothing_names_its_calls(session: Session) -> None:
+    """Such as one that stands alone, without the layer that finds calls again."""
+    for context in (CallContext("step"), CallContext("step", config=session.config("t"))):
+        models = FallbackChain([ScriptedModel([ModelRefused("no")]), ScriptedModel(["ok"])])
+        assert (await models.complete(HELLO, context)).text == "ok"
 
 
 async def test_a_filtered_answer_is_not_replayed_as_an_answer(session: Session, server: ChatServer) -> None:

@@ -3,19 +3,26 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import socket
+import threading
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from stepgraph.providers import prices
 from stepgraph.providers.model import CallContext, Reply, Request, Usage
-from stepgraph.providers.prices import HourlyPrice, Price
+from stepgraph.providers.prices import FREE, HourlyPrice, Price
 from stepgraph.providers.settings import ModelSettings, parse_spec
+from stepgraph.providers.stack import pricing
 from stepgraph.providers.stack.pricing import (
+    BatchTariff,
     Charge,
     HourlyTariff,
     PriceListTariff,
     PricingLayer,
     TokenTariff,
+    batch_tariff_for,
     price_list,
     tariff_for,
 )
@@ -28,13 +35,25 @@ HERE = CallContext(step="here")
 class Says:
     name = "says"
 
-    def __init__(self, reply: Reply, delay_s: float = 0.0) -> None:
+    def __init__(self, reply: Reply) -> None:
         self._reply = reply
-        self._delay = delay_s
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
-        await asyncio.sleep(self._delay)
+        assert isinstance(request, Request)
         return self._reply
+
+
+class Waits(Says):
+    """Answers when it is told to."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(Reply("ok", name))
+        self.name = name
+        self.go = asyncio.Event()
+
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        await self.go.wait()
+        return await super().complete(request, context)
 
 
 def replied(model: str = "m", cost: float | None = None, **counts: int) -> Reply:
@@ -121,41 +140,126 @@ async def test_a_machine_by_the_hour_with_a_known_concurrency() -> None:
     assert await cost_under(spec, replied()) == Charge(0.5, "settings", "2026-11-02")
 
 
-async def test_the_calls_of_a_machine_by_the_hour_add_up_to_its_busy_time() -> None:
-    loop = asyncio.get_running_loop()
+@pytest.mark.parametrize(
+    ("names", "machines", "costs"),
+    [
+        (("a", "b"), ("http://shared", "http://shared"), (5, 15)),
+        (("a", "a"), ("http://one", "http://other"), (10, 20)),
+        (("same", "same"), ("", ""), (5, 15)),
+        (("this", "that"), ("", ""), (10, 20)),
+    ],
+    ids=["one machine", "two machines", "one name", "two names"],
+)
+async def test_calls_share_the_time_of_the_machine_that_they_keep_busy(
+    names: tuple[str, str], machines: tuple[str, str], costs: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both begin at once; one ends after ten seconds, one after twenty. A second costs a dollar."""
+    now = 100.0
+    monkeypatch.setattr(prices, "time", SimpleNamespace(perf_counter=lambda: now))
     hour = HourlyTariff(HourlyPrice(per_hour=3600), 60)
-    model = Says(replied(), 0.05)
-    one, two = PricingLayer(model, hour), PricingLayer(model, hour)
-    began = loop.time()
-    replies = await asyncio.gather(*(m.complete(HELLO, HERE) for m in (one, two) for _ in range(5)))
-    took = loop.time() - began
-    assert 0.04 < sum(reply.cost_usd or 0 for reply in replies) <= took
+    models = [Waits(name) for name in names]
+    layers = [
+        PricingLayer(model, hour, machine=machine) for model, machine in zip(models, machines, strict=True)
+    ]
+    assert tuple(layer.name for layer in layers) == names
+    calls = [asyncio.create_task(layer.complete(HELLO, HERE)) for layer in layers]
+    await asyncio.sleep(0)
+    replies = []
+    for model, call in zip(models, calls, strict=True):
+        now += 10
+        model.go.set()
+        replies.append(await call)
+    assert tuple(reply.cost_usd for reply in replies) == costs
+    assert {reply.price_source for reply in replies} == {"settings"}
 
 
 def test_the_most_that_a_call_can_cost() -> None:
-    assert TokenTariff(Price(input=1, output=2, cache_write=5)).most(1_000_000, 1_000_000) == 7
+    assert TokenTariff(Price(input=1, output=2, cache_write=5)).most(1_000_000, 2_000_000) == 9
     assert HourlyTariff(HourlyPrice(per_hour=60), 120).most(1, 1) == 2
+    assert HourlyTariff(HourlyPrice(per_hour=1), 1.2).most(1, 1) == 0.000333333334  # never rounded down
     assert PriceListTariff("gpt-5-mini", provider="openai").most(1_000_000, 1_000_000) == pytest.approx(2.25)
     assert PriceListTariff("claude-sonnet-4-5", provider="anthropic").most(100_000, 0) == pytest.approx(0.375)
     assert PriceListTariff("no-such-model", provider="openai").most(1, 1) is None
 
 
-def test_the_list_says_since_when_where_it_knows() -> None:
-    snapshot, _ = price_list()
-    dated = None
-    for model in next(p for p in snapshot.providers if p.id == "openrouter").models:
-        starts = (
-            [getattr(c.constraint, "start_date", None) for c in model.prices]
-            if isinstance(model.prices, list)
-            else []
+@pytest.mark.parametrize(
+    ("provider", "model", "since"),
+    [("openai", "o3", "2025-06-10"), ("openai", "gpt-5-mini", None)],
+    ids=["it became cheaper", "it never changed"],
+)
+def test_the_list_says_since_when_where_it_knows(provider: str, model: str, since: str | None) -> None:
+    cost = PriceListTariff(model, provider=provider).cost(replied(model), 0)
+    assert cost is not None
+    assert cost.date == since
+
+
+def test_the_list_may_have_a_price_of_its_own_for_reasoning() -> None:
+    thought = replied("sonar-deep-research", reasoning=500_000)
+    cost = PriceListTariff("sonar-deep-research", provider="perplexity").cost(thought, 0)
+    assert cost is not None
+    assert cost.parts == {"input": 2, "output": 8 / 2 + 3 / 2}
+
+
+async def test_the_list_is_loaded_once_and_not_in_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a quarter of a second, in which no other call would go on."""
+    loaded_in: list[int] = []
+
+    @cache
+    def load() -> tuple[Any, str]:
+        loaded_in.append(threading.get_ident())
+        return price_list()
+
+    monkeypatch.setattr(pricing, "price_list", load)
+    model = Says(replied("gpt-5-mini"))
+    await PricingLayer(model, TokenTariff(FREE)).complete(HELLO, HERE)
+    assert loaded_in == []
+    for _ in range(2):
+        reply = await PricingLayer(model, PriceListTariff("gpt-5-mini", provider="openai")).complete(
+            HELLO, HERE
         )
-        if starts and starts[-1] and starts[-1] <= dt.date(2026, 10, 20) and "{" not in model.id:
-            cost = PriceListTariff(model.id, provider="openrouter").cost(replied(model.id), 0)
-            if cost is not None and cost.date:
-                dated = cost.date
-                break
-    assert dated is not None
-    assert dt.date.fromisoformat(dated) <= dt.date.today()  # noqa: DTZ011
+        assert reply.price_source == f"genai-prices {price_list()[1]}"
+    assert len(loaded_in) == 1
+    assert loaded_in[0] != threading.get_ident()
+
+
+def test_a_batch_costs_its_share_of_every_part() -> None:
+    price = Price(input=2, output=4, as_of=dt.date(2026, 10, 1))
+    batch = BatchTariff(TokenTariff(price), 0.5)
+    assert batch.cost(replied(), 0) == Charge(
+        3, "settings, batch x 0.5", "2026-10-01", {"input": 1, "output": 2}
+    )
+    assert batch.most(1_000_000, 2_000_000) == 5
+    tiny = BatchTariff(TokenTariff(Price(input=1e-6, output=0)), 0.5)  # a token costs half of what is counted
+    assert tiny.most(1, 0) == 1e-12
+    assert tiny.cost(Reply("ok", "m", Usage(1, 0)), 0) == Charge(
+        0, "settings, batch x 0.5", None, {"input": 0}
+    )
+
+
+def test_a_batch_has_no_parts_where_the_live_price_has_none() -> None:
+    batch = BatchTariff(HourlyTariff(HourlyPrice(per_hour=3600), 60), 0.5)
+    assert batch.cost(replied(), 10) == Charge(5, "settings, batch x 0.5")
+
+
+def test_what_is_unknown_of_the_live_price_is_unknown_of_a_batch() -> None:
+    unknown = BatchTariff(PriceListTariff("no-such-model", provider="openai"), 0.5)
+    assert unknown.cost(replied("no-such-model"), 0) is None
+    assert unknown.most(1, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [
+        ({"provider": "openai", "price": {"input": 2, "output": 2}}, 2),
+        ({"provider": "openai", "price": {"input": 2, "output": 2}, "batch": {"price": 0.25}}, 1),
+        ({"provider": "vllm", "price": {"input": 2, "output": 2}}, 4),
+        ({"base_url": "http://localhost:8000/v1", "batch": {"api": "openai"}}, None),
+    ],
+    ids=["by the provider", "by the settings", "no batch API", "no price"],
+)
+def test_a_batch_is_priced_by_its_terms(settings: dict[str, Any], most: float | None) -> None:
+    tariff = batch_tariff_for(ModelSettings(model="m", **settings), "m")
+    assert (tariff and tariff.most(1_000_000, 1_000_000)) == most
 
 
 async def test_prices_are_found_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,7 +204,7 @@ async def test_a_token_is_there_as_soon_as_it_was_emitted() -> None:
     taker = _Inline()
     manager = AsyncCallbackManager.configure([taker, chunk_handler(_nothing, streams=True)])
     (run,) = await manager.on_chat_model_start({"name": "m"}, [[]])
-    emitter = TokenEmitter(run, "m", {}, listened=True)
+    emitter = TokenEmitter(run, {}, listened=True)
     emitted = emitter.emit("now")
     with suppress(StopIteration):
         emitted.send(None)  # no other task has a turn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import select
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -203,6 +204,97 @@ async def test_without_a_database_no_model_is_asked_and_what_is_paid_is_kept_her
     assert list((tmp_path / "state").rglob("*.spill")) == []
 
 
+@pytest.fixture
+def read_only(postgres_url: str, postgres_server: PostgresServer) -> Iterator[Callable[[bool], None]]:
+    """What has the database take no writes, as the first server of a pair after a failover."""
+    name = postgres_url.rpartition("/")[2]
+
+    def change(to: bool) -> None:
+        postgres_server.admin.execute(
+            f"ALTER DATABASE {name} SET default_transaction_read_only = {to}".encode()
+        )
+        for pid in connections(postgres_server, postgres_url):
+            postgres_server.admin.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+    yield change
+    change(False)
+
+
+async def test_a_server_that_takes_no_writes_is_waited_for(
+    postgres_url: str, read_only: Callable[[bool], None]
+) -> None:
+    with Session(postgres_url) as session:
+        read_only(True)
+        works: list[Any] = [session.journal.commit_call(call_of(n)) for n in range(2)]
+        waiting = [asyncio.create_task(work) for work in (*works, session.claims.aacquire("t"))]
+        assert await asyncio.wait(waiting, timeout=1.0) == (set(), {*waiting})
+        read_only(False)
+        await asyncio.gather(*waiting)
+        assert len(await session.journal.aquery("SELECT id FROM calls")) == 2
+
+
+async def test_a_server_that_takes_no_writes_for_long_is_told(
+    postgres_url: str, read_only: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconnecting, "WAIT_S", 0.1)
+    told = "takes no writes: it is a standby, or set to be read only"
+    with Session(postgres_url) as session:
+        read_only(True)
+        with pytest.raises(StoreError, match=told):
+            await session.claims.aacquire("t")
+        read_only(False)
+
+
+async def test_what_the_server_ends_after_a_time_says_so(
+    postgres_url: str, postgres_server: PostgresServer
+) -> None:
+    with Session(postgres_url) as session:
+        name = postgres_url.rpartition("/")[2]
+        postgres_server.admin.execute(f"ALTER DATABASE {name} SET statement_timeout = '1s'".encode())
+        for pid in connections(postgres_server, postgres_url):
+            postgres_server.admin.execute("SELECT pg_terminate_backend(%s)", [pid])
+        try:
+            with pytest.raises(StoreError, match="statement timeout"):
+                await session.journal.aquery("SELECT pg_sleep(60)")
+            await session.journal.commit_call(call_of(0))
+        finally:
+            postgres_server.admin.execute(f"ALTER DATABASE {name} RESET statement_timeout".encode())
+
+
+class Hiding:
+    """A libpq over TLS: what its socket had is there only after some more reads, of OpenSSL's own buffer."""
+
+    ssl_in_use = True
+
+    def __init__(self, link: Any, reads: int) -> None:
+        self._link, self._reads, self._left = link, reads, 0
+
+    def consume_input(self) -> None:
+        has_news = select.select([self._link.socket], [], [], 0)[0]
+        self._left = self._reads if has_news else max(0, self._left - 1)
+        self._link.consume_input()
+
+    def is_busy(self) -> bool:
+        return self._left > 0 or self._link.is_busy()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._link, name)
+
+
+@pytest.mark.parametrize("reads", [1, 3], ids=["one more read", "three more reads"])
+async def test_an_answer_that_tls_has_decrypted_already_is_not_waited_for(
+    postgres_url: str, reads: int
+) -> None:
+    with Session(postgres_url) as session:
+        store: Any = session.journal.store
+        wire = store._traffic._wire
+        wire._link = Hiding(wire._link, reads)
+        async with asyncio.timeout(60):
+            for number in range(3):
+                assert await session.journal.aquery(f"SELECT {number} AS n") == [{"n": number}]
+        wire._link = wire._link._link
+
+
 def test_a_forked_child_has_a_connection_of_its_own(session: Session) -> None:
     session.journal.add(call_of(0))
 
@@ -272,9 +364,9 @@ def test_what_keeps_it_from_connecting_is_said_in_one_line(
     assert password not in f"{told.value!r} {told.value.__cause__!r}"
 
 
-def test_many_processes_make_the_tables_at_once(postgres_url: str) -> None:
+def test_many_processes_make_the_tables_at_once(url: str) -> None:
     def open_it() -> None:
-        with Session(postgres_url) as session:
+        with Session(url) as session:
             session.journal.add(call_of(0, thread=multiprocessing.current_process().name))
 
     context = multiprocessing.get_context("fork")
@@ -284,7 +376,7 @@ def test_many_processes_make_the_tables_at_once(postgres_url: str) -> None:
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0] * 10
-    with Session(postgres_url) as session:
+    with Session(url) as session:
         assert session.journal.query("SELECT count(*) AS n FROM calls")[0]["n"] == 10
 
 
