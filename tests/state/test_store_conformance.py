@@ -167,9 +167,11 @@ def test_a_reader_sees_what_is_committed(session: Session) -> None:
     assert reader.query("SELECT thread_id FROM runs") == []
     session.journal.write([_run("a")])
     assert reader.query("SELECT thread_id FROM runs WHERE thread_id = ?", ("a",)) == [{"thread_id": "a"}]
-    with pytest.raises(Exception, match=r"(?i)read-?only"):
-        reader.query("DELETE FROM runs")
-    reader.close()
+    try:
+        with pytest.raises(Exception, match=r"(?i)read-?only"):
+            reader.query("DELETE FROM runs")
+    finally:
+        reader.close()
 
 
 def test_the_clock_is_the_databases_and_goes_on(session: Session) -> None:
