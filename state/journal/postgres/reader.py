@@ -30,7 +30,7 @@ class PostgresReader:
                 self._connection.execute("SET TRANSACTION READ ONLY")
                 cursor = self._connection.execute(self._translated(sql).encode(), values)
                 return dicts([column.name for column in cursor.description or ()], cursor.fetchall())
-        except psycopg.errors.ReadOnlySqlTransaction as error:  # of this transaction, whatever the server takes
+        except psycopg.errors.ReadOnlySqlTransaction as error:  # of this transaction alone
             raise StoreError(f"{self._address}: {error.diag.message_primary}. Only read here.") from None
         except psycopg.Error as error:
             raise explained(error, self._address) from None
