@@ -37,6 +37,7 @@ STAYS: Final = {
     "schedules": "when jobs are begun from here",
     "claims": "who runs a thread here; its epoch goes along",
     "format": "of the tables",
+    "last_commits": "which of their transactions the processes that write here know to be committed",
     "budget_accounts": "what all threads of a scope have paid for here",
     "budget_holds": "what is set aside for calls under way here",
     "budget_limits": "what a person allows here",
