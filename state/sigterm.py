@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from types import FrameType
+from types import FrameType, TracebackType
 
 EXIT_CODE = 128 + signal.SIGTERM
 
 _under_way: set[int] = set()
+_sheltered = 0  # locks under which the main thread is
+_has_struck = False
 
 
 def begin(work: object) -> None:
@@ -32,7 +34,38 @@ def end(work: object) -> None:
         _restore()
 
 
+class ShelteredLock:
+    """A lock under which SIGTERM does not end the program: it ends as the lock is let go.
+
+    So what belongs together happens as a whole, and whoever cleans up afterwards finds no half of it.
+    """
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        global _sheltered
+        if threading.current_thread() is threading.main_thread():
+            _sheltered += 1
+        self._lock.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        global _sheltered, _has_struck
+        self._lock.release()
+        if threading.current_thread() is threading.main_thread():
+            _sheltered -= 1
+            if _has_struck and not _sheltered:
+                _has_struck = False
+                raise SystemExit(EXIT_CODE)
+
+
 def _end(number: int, _: FrameType | None) -> None:
+    global _has_struck
+    if _under_way and _sheltered:
+        _has_struck = True
+        return
     if _under_way:
         raise SystemExit(EXIT_CODE)
     _restore()  # the last work ended in a thread that could not
@@ -46,7 +79,9 @@ def _restore() -> None:
 
 def _forget() -> None:
     """Begin anew in a forked child: what is under way is its parent's."""
+    global _sheltered, _has_struck
     _under_way.clear()
+    _sheltered, _has_struck = 0, False
     _restore()
 
 

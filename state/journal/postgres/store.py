@@ -18,6 +18,7 @@ from ...database import PostgresAddress
 from ...errors import StoreError
 from ...event_loops import aside, running_loop
 from ...private_files import make_folder
+from ...sigterm import ShelteredLock
 from ..blobs import BlobReader
 from ..dialect import Row, Rows, Transaction, dicts
 from ..forking import Forked, track
@@ -54,14 +55,15 @@ class PostgresStore(Store, Forked):
             if isinstance(error, psycopg.Error):
                 raise explained(error, address) from None
             raise
-        self._traffic = Traffic(address, connection, self._waiting, self._lock, lambda: self.guard)
+        lock = ShelteredLock(self._lock)
+        self._traffic = Traffic(address, connection, self._waiting, lock, lambda: self.guard)
         track(self)
         self._take_in()
 
     def after_fork(self) -> None:
         """Leave the parent's connection to the parent."""
         self._begin()
-        self._traffic.after_fork(self._lock)
+        self._traffic.after_fork(ShelteredLock(self._lock))
 
     # Writing
 

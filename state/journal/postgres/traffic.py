@@ -18,6 +18,7 @@ import psycopg
 from ...database import PostgresAddress
 from ...errors import StoreError
 from ...event_loops import running_loop
+from ...sigterm import ShelteredLock
 from ..dialect import Transaction
 from ..fencing import Guard, Refused
 from ..records import Statement
@@ -46,7 +47,7 @@ class Traffic:
         address: PostgresAddress,
         connection: Connection,
         waiting: list[Statement],
-        lock: threading.RLock,
+        lock: ShelteredLock,
         guard: Callable[[], Guard],
     ) -> None:
         self._address = address
@@ -57,7 +58,7 @@ class Traffic:
         self._wire: Wire | None = Wire(connection)
         self._begin(lock)
 
-    def _begin(self, lock: threading.RLock) -> None:
+    def _begin(self, lock: ShelteredLock) -> None:
         self._lock = lock
         self._queue = Queue(self._waiting)
         self._commits = Commits()
@@ -70,7 +71,7 @@ class Traffic:
         self._called: set[asyncio.AbstractEventLoop] = set()
         self.trouble: StoreError | None = None
 
-    def after_fork(self, lock: threading.RLock) -> None:
+    def after_fork(self, lock: ShelteredLock) -> None:
         """Begin anew in a forked child, which may not use its parent's connection."""
         if self._wire is not None:
             self._wire.leave()
@@ -122,6 +123,7 @@ class Traffic:
         while True:
             with self._lock:
                 self._pump()
+            with self._lock:  # SIGTERM may end it in between, while it holds nothing
                 if is_over():
                     return
                 self._waking.begin()

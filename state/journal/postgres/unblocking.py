@@ -18,6 +18,7 @@ import psycopg
 
 from ...database import PostgresAddress
 from ...errors import StoreError
+from ...sigterm import ShelteredLock
 from .connecting import connect
 
 LOOK_S = 0.4  # between looks at what is under way
@@ -40,7 +41,7 @@ class Unblocking:
     """Looks, while something is under way, whether it stands; then it ends what stands still in its way."""
 
     def __init__(
-        self, address: PostgresAddress, lock: threading.RLock, is_under_way: Callable[[], bool]
+        self, address: PostgresAddress, lock: ShelteredLock, is_under_way: Callable[[], bool]
     ) -> None:
         self._address = address
         self._lock = lock
