@@ -270,6 +270,8 @@ class Claims(Forked):
 
     def refused(self, statements: Sequence[Statement], rows: Rows) -> dict[str, ThreadBusy]:
         """Return why threads may not be written to."""
+        if not rows and not self._lost and not self.may_be_ended:
+            return {}  # so at nearly every commit: nothing is looked at for it
         of_run, of_others = _threads(statements)
         problems: dict[str, ThreadBusy] = {}
         by_thread = {row["thread_id"]: row for row in rows}
