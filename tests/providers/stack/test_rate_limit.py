@@ -12,6 +12,8 @@ from stepgraph.providers.stack.rate_limit import Line, RateLimiter, RateLimitLay
 from stepgraph.state.errors import CircuitOpen, ModelUnavailable
 from stepgraph.state.session.session import Session
 
+from .clock import Clock, clock_of
+
 HELLO = Request(({"role": "user", "content": "Hello"},))
 HERE = CallContext("step")
 SPACING = 1 / 0.97  # seconds between two calls at 60 a minute: a little below the limit
@@ -32,31 +34,9 @@ class Counting:
         return Reply("ok", self.name, self.usage)
 
 
-class Clock:
-    """Time that only passes where somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-        self.is_unlucky = False
-
-    def monotonic(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-
-    def uniform(self, low: float, high: float) -> float:
-        return high if self.is_unlucky else low
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    for module in ("time", "asyncio", "random"):
-        monkeypatch.setattr(rate_limit, module, clock)
-    return clock
+    return clock_of(rate_limit, monkeypatch)
 
 
 @pytest.mark.usefixtures("clock")

@@ -21,35 +21,15 @@ from stepgraph.state.errors import (
     ModelUnreachable,
 )
 
+from .clock import Clock, clock_of
+
 HELLO = Request(({"role": "user", "content": "Hello"},))
 HERE = CallContext("step")
 
 
-class Clock:
-    """Stands in for the modules time, asyncio and random."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-        self.is_unlucky = False
-
-    def monotonic(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-
-    def uniform(self, low: float, high: float) -> float:
-        return high if self.is_unlucky else low
-
-
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    for module in ("time", "asyncio", "random"):
-        monkeypatch.setattr(retry, module, clock)
-    return clock
+    return clock_of(retry, monkeypatch)
 
 
 class Failing:
