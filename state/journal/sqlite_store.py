@@ -26,7 +26,8 @@ from .store import Store
 R = TypeVar("R")
 
 SAME_MOMENT_S = 0.2
-_SELECT = re.compile(r"(?i)\s*SELECT\b")  # what begins so writes nothing; a WITH may
+# What writes nothing, as can be seen: a SELECT, and a WITH without a word that something is written by.
+_READS = re.compile(r"(?is)\s*(SELECT\b|WITH\b(?!.*\b(INSERT|UPDATE|DELETE|REPLACE)\b))")
 
 
 class SqliteStore(Store):
@@ -167,7 +168,7 @@ class SqliteStore(Store):
     def _read(self, sql: str, values: Sequence[Any]) -> Rows:
         with self._lock:
             transaction = SqliteTransaction(self._connection)
-            if _SELECT.match(sql):  # the PRAGMA would have every statement prepared anew
+            if _READS.match(sql):  # the PRAGMA would have every statement prepared anew
                 return transaction.execute(sql, values)
             self._connection.execute("PRAGMA query_only = ON")
             try:

@@ -100,7 +100,7 @@ async def measured(measure: Callable[[Subject], Awaitable[str]], subject: Subjec
     """Measure once more what met a kept connection that the server had closed."""
     try:
         return await measure(subject)
-    except (aiohttp.ServerDisconnectedError, ModelUnavailable):
+    except (aiohttp.ServerDisconnectedError, ModelUnreachable, ModelUnavailable):
         return await measure(subject)
 
 
