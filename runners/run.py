@@ -19,6 +19,7 @@ from ..nodes.ends import ENDED
 from ..state.budget import Budgets, Ledger, limiting_supersteps
 from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
+from ..state.journal.spending import NEW_THREAD
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
 from ..state.session.foreign_calls import handlers_of
@@ -205,6 +206,10 @@ class _Run(Generic[OutputT]):
     ) -> _Run[OutputT]:
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
         await session.journal.until_free()
+        terms = NEW_THREAD
+        if thread_id is not None:
+            is_limited = options.get("budget") is not None
+            terms = await session.journal.aterms_of(thread, is_limited=is_limited)
         config = session.config(
             thread,
             budget=options.get("budget"),
@@ -217,6 +222,7 @@ class _Run(Generic[OutputT]):
             allow_changed_graph=options.get("allow_changed_graph", False),
             restart=options.get("restart", False),
             description=options.get("description"),
+            terms=terms,
             **options.get("extra", {}),
         )
         config["callbacks"] = [*handlers_of(config), *options.get("callbacks", ())]

@@ -233,7 +233,7 @@ def _printing(work: Sequence[ThreadJob], as_json: bool) -> list[ThreadJob]:
 
 def _at_once(session: Session, work: Sequence[ThreadJob]) -> int:
     """Return how many threads run at a time: all of them where one's calls are to meet in a batch."""
-    lanes = (job.options.get("lane") or session.journal.terms_of(job.thread)[1] for job in work)
+    lanes = (job.options.get("lane") or session.journal.terms_of(job.thread).lane for job in work)
     return max(1, len(work)) if "batch" in lanes else 1
 
 

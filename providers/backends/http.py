@@ -112,16 +112,18 @@ class ChatClient:
 
 
 class _Response(aiohttp.ClientResponse):
-    """Gives its connection up after an error.
+    """Gives its connection up after an error, and after a stream without TLS.
 
     A server that refuses a request before it has read all of it closes the connection without saying so, and
-    the next call would go out on it.
+    so does llama.cpp after each stream: the next call would go out on it. A new connection to a server nearby
+    costs next to nothing.
     """
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         protocol = connection.protocol
         await super().start(connection)
-        if self.status >= 300:
+        is_stream = self.url.scheme == "http" and self.content_type == "text/event-stream"
+        if self.status >= 300 or is_stream:
             if self.connection is None:  # the answer is all here: the connection was kept, in this very step
                 protocol.close()
             else:

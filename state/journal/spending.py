@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from ..cost import Cost
+from ..cost import NOTHING, Cost
 from ..statuses import CUT, Lane
 from .dialect import Rows
 from .sums import CACHED, cost_columns, cost_in
@@ -21,6 +21,27 @@ FAMILY: Final = (
     "SELECT p.thread_id FROM job_parts p JOIN family f ON p.parent = f.id) "
 )
 
+_TERMS: Final = "SELECT budget, lane FROM runs WHERE thread_id = ?"
+_OF_FAMILY: Final = "WHERE source = 'model' AND thread_id IN (SELECT id FROM family)"
+_SPENT: Final = f"{FAMILY}SELECT {cost_columns()} FROM calls {_OF_FAMILY}"
+_RAN: Final = running_time(f"WHERE thread_id = ? AND {_BELOW}")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Under which budget and in which lane a thread ran last; None for what nobody chose.
+
+    `spent` and `ran_s` are what it has had of its budget, where that was read, too.
+    """
+
+    budget: str | None = None
+    lane: Lane | None = None
+    spent: Cost | None = None
+    ran_s: float | None = None
+
+
+NEW_THREAD: Final = Terms(spent=NOTHING, ran_s=0.0)
+
 
 class Spending:
     """Reads it from the record."""
@@ -29,12 +50,20 @@ class Spending:
     aquery: Callable[..., Awaitable[Rows]]
 
     def budget_of(self, thread_id: str) -> str | None:
-        return self.terms_of(thread_id)[0]
+        return self.terms_of(thread_id).budget
 
-    def terms_of(self, thread_id: str) -> tuple[str | None, Lane | None]:
-        """Return under which budget and in which lane a thread ran last; None for what nobody chose."""
-        rows = self.query("SELECT budget, lane FROM runs WHERE thread_id = ?", (thread_id,))
-        return (rows[0]["budget"], rows[0]["lane"]) if rows else (None, None)
+    def terms_of(self, thread_id: str) -> Terms:
+        """Return the terms under which a thread ran last."""
+        return _terms_in(self.query(_TERMS, (thread_id,)))
+
+    async def aterms_of(self, thread_id: str, *, is_limited: bool = False) -> Terms:
+        """Like `terms_of`; with what the thread has had, if `is_limited`, or if it was by then."""
+        terms = _terms_in(await self.aquery(_TERMS, (thread_id,)))
+        if not is_limited and terms.budget is None:
+            return terms
+        (spent,) = await self.aquery(_SPENT, (thread_id,))
+        ran_s = _seconds_in(await self.aquery(_RAN, (thread_id, None, None, None, None)))
+        return replace(terms, spent=cost_in(spent), ran_s=ran_s)
 
     def spent(self, thread_id: str, task: str | None = None) -> Cost:
         """Return what a thread's paid calls cost, and what its budget was charged where nobody counted.
@@ -42,8 +71,7 @@ class Spending:
         With a task, only the calls below that node execution count.
         """
         if task is None:  # what it has given to workers counts too
-            family = f"{FAMILY}SELECT {cost_columns()} FROM calls WHERE source = 'model' AND thread_id IN "
-            return cost_in(self.query(f"{family}(SELECT id FROM family)", (thread_id,))[0])
+            return cost_in(self.query(_SPENT, (thread_id,))[0])
         (row,) = self.query(
             f"SELECT {cost_columns()} FROM calls WHERE thread_id = ? AND source = 'model' AND {_BELOW}",
             (thread_id, task, task, task, task),
@@ -58,7 +86,7 @@ class Spending:
         cut = "FROM calls WHERE thread_id = ? AND status = 'answered' AND finish_reason = ?"
         sql = (
             f"{FAMILY}SELECT {cost_columns()}, ({CACHED}) AS cached, EXISTS (SELECT 1 {cut}) AS is_cut "
-            "FROM calls WHERE source = 'model' AND thread_id IN (SELECT id FROM family)"
+            f"FROM calls {_OF_FAMILY}"
         )
         (row,) = await self.aquery(sql, (thread_id, thread_id, thread_id, CUT))
         cost = replace(cost_in(row), cached_tokens=int(row["cached"]))
@@ -69,6 +97,12 @@ class Spending:
 
     def ran_s(self, thread_id: str, task: str | None = None) -> float:
         """Return the seconds that a thread ran, or what is below one of its node executions."""
-        sql = running_time(f"WHERE thread_id = ? AND {_BELOW}")
-        rows = self.query(sql, (thread_id, task, task, task, task))
-        return float(rows[0]["seconds"]) if rows else 0.0
+        return _seconds_in(self.query(_RAN, (thread_id, task, task, task, task)))
+
+
+def _terms_in(rows: Rows) -> Terms:
+    return Terms(rows[0]["budget"], rows[0]["lane"]) if rows else Terms()
+
+
+def _seconds_in(rows: Rows) -> float:
+    return float(rows[0]["seconds"]) if rows else 0.0

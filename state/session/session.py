@@ -24,6 +24,7 @@ from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
 from ..journal.records import Description, bindable
 from ..journal.reservations import Reservations
+from ..journal.spending import NEW_THREAD, Terms
 from ..journal.sqlite import unhindered
 from ..masking import Masker
 from ..names import (
@@ -149,6 +150,7 @@ class Session:
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
+        terms: Terms | None = None,
         **configurable: Any,
     ) -> RunnableConfig:
         """Return the config that makes a LangGraph call keep its thread here.
@@ -168,19 +170,21 @@ class Session:
         `graph`. A thread that has not ended goes on when it is given the input that it began with, as by a
         queue that delivers a job again; `restart` begins anew, and pays anew. `user`, `tags` and `metadata`
         go on record, and into the trace. `checkpointer` keeps the checkpoints in the session's place.
-        `description` goes on record when the run begins; `stepgraph resume` goes by it. Further keywords go
-        into `configurable`.
+        `description` goes on record when the run begins; `stepgraph resume` goes by it. `terms` are what
+        `journal.aterms_of` has told of the thread, so that nothing is read here. Further keywords go into
+        `configurable`.
         """
         unhindered(budget_rules)  # reads the settings; a node may change the working folder
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
-        recorded, before = (None, None) if thread_id is None else self.journal.terms_of(thread)
-        lane = before if lane is None else known_lane(lane)
+        if terms is None:
+            terms = NEW_THREAD if thread_id is None else self.journal.terms_of(thread)
+        lane = terms.lane if lane is None else known_lane(lane)
         labels, about = list(tags), dict(metadata or {})
         scopes = scopes_of(
             user=user, graph=None if graph is None else graph.get_name(), tags=labels, metadata=about
         )
-        budgets, budget_json = changed_budgets(recorded, budget, scopes)
-        ledgers = self.ledgers(thread, budgets, is_new=thread_id is None)
+        budgets, budget_json = changed_budgets(terms.budget, budget, scopes)
+        ledgers = self.ledgers(thread, budgets, terms)
         recorder = Recorder(
             self.journal,
             self.claims,
@@ -268,12 +272,17 @@ class Session:
         """
         return changed_budgets(self.journal.budget_of(thread_id), new_budgets, scopes)
 
-    def ledgers(self, thread_id: str, budgets: ThreadBudgets, *, is_new: bool = False) -> tuple[Ledger, ...]:
-        """Return what counts a thread's spending against its budgets."""
+    def ledgers(
+        self, thread_id: str, budgets: ThreadBudgets, terms: Terms | None = None
+    ) -> tuple[Ledger, ...]:
+        """Return what counts a thread's spending against its budgets; `terms`, if what it had was read."""
         ledgers: list[Ledger] = [self.shared_ledger(each) for each in rule_budgets(budgets.ruled)]
         ledgers += [self.shared_ledger(each) for each in budgets.shared]
         if budgets.own is not None:
-            ledgers.append(Ledger(budgets.own, self.journal.spent(thread_id), ran_s=self.ran_s(thread_id)))
+            spent, ran_s = (None, None) if terms is None else (terms.spent, terms.ran_s)
+            spent = self.journal.spent(thread_id) if spent is None else spent
+            ran_s = self.ran_s(thread_id) if ran_s is None else ran_s
+            ledgers.append(Ledger(budgets.own, spent, ran_s=ran_s))
         return tuple(ledgers)
 
     def shared_ledger(self, budget: Budget) -> SharedLedger:

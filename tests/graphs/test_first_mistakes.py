@@ -81,7 +81,17 @@ def test_a_question_that_is_no_text_names_its_step() -> None:
 
 
 @pytest.mark.parametrize(
-    "sql", ["DELETE FROM calls", "DROP TABLE checkpoints", "UPDATE runs SET status = 'x'"]
+    "sql",
+    [
+        "DELETE FROM calls",
+        "DROP TABLE checkpoints",
+        "UPDATE runs SET status = 'x'",
+        "WITH ids (id) AS (SELECT id FROM calls) DELETE FROM calls WHERE id IN (SELECT id FROM ids)",
+        "with ids (id) as (values (1))\nupdate runs set status = 'x'",
+        "WITH x (a) AS (VALUES ('t')) REPLACE INTO runs (thread_id) SELECT a FROM x",
+        "WITH x (a) AS (VALUES ('t')) INSERT INTO runs (thread_id) SELECT a FROM x",
+    ],
+    ids=["delete", "drop", "update", "with delete", "with update", "with replace", "with insert"],
 )
 def test_the_journals_query_only_reads(session: Session, sql: str) -> None:
     with using(ScriptedModel(["a"])):

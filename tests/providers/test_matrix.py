@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from stepgraph.errors import ModelUnavailable
+from stepgraph.errors import ModelUnavailable, ModelUnreachable
 from stepgraph.providers.backends.ondevice import shipped_weights, start_server
 from stepgraph.providers.chat_classes import CHAT_CLASSES
 from stepgraph.providers.sources import NOT_CONFIRMED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -207,3 +208,29 @@ def test_an_unknown_lane_is_told_before_anything_is_paid(session: Session) -> No
             with pytest.raises(InputError, match=r"'bacth'; expected 'live' or 'batch'\. Did you mean"):
                 try_it()
     assert session.journal.query("SELECT * FROM runs") == []
+
+
+@pytest.mark.parametrize("thread_id", [None, "named"])
+async def test_a_new_thread_does_not_block_its_event_loop_by_reading_what_it_had(
+    session: Session, monkeypatch: pytest.MonkeyPatch, thread_id: str | None
+) -> None:
+    """Others run in it, and a database may be far away."""
+    here, query = threading.get_ident(), session.journal.query
+
+    def in_a_thread(sql: str, values: Any = ()) -> Any:
+        assert threading.get_ident() != here, sql
+        return query(sql, values)
+
+    app = chain(write, end).compile()
+    with using(ScriptedModel({"write": "d", "end": "e"})), monkeypatch.context() as patch:
+        patch.setattr(session.journal, "query", in_a_thread)
+        result = await arun(app, Post(), session, thread_id, budget=Budget(calls=1))
+    assert (result.status, session.spent(result.thread_id).calls) == ("partial", 1)
+
+
+async def test_the_budget_of_a_thread_that_is_named_counts_what_it_had(session: Session) -> None:
+    with using(ScriptedModel({"plan": "p", "write": "d", "end": "e"})):
+        await arun(chain(plan).compile(), Post(), session, "t")
+        app = chain(write, end).compile()
+        result = await arun(app, Post(), session, "t", budget=Budget(calls=2), allow_changed_graph=True)
+    assert (result.status, session.spent("t").calls) == ("partial", 2)

@@ -15,7 +15,9 @@ HELLO = {"model": "m", "messages": []}
 
 
 @asynccontextmanager
-async def server(status: str, body: bytes) -> AsyncIterator[tuple[str, list[int]]]:
+async def server(
+    status: str, body: bytes, content_type: str = "application/json"
+) -> AsyncIterator[tuple[str, list[int]]]:
     """Serve one answer on kept connections; yield the address, and how often each connection was asked."""
     asked: list[int] = []
 
@@ -28,7 +30,7 @@ async def server(status: str, body: bytes) -> AsyncIterator[tuple[str, list[int]
             length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
             await reader.readexactly(int(length.split(b":")[1]))
             asked[number] += 1
-            writer.write(f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n".encode())
+            writer.write(f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n".encode())
             writer.write(f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
     async def quietly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,6 +63,16 @@ async def test_a_connection_that_brought_an_error_is_not_used_again() -> None:
         for _ in range(3):
             with pytest.raises(HTTPStatusError):
                 await client.ask(HELLO)
+        assert asked == [1, 1, 1]
+
+
+async def test_a_connection_that_brought_a_stream_is_not_used_again() -> None:
+    """llama.cpp closes it then, unsaid."""
+    chunk = b'data: {"choices": [{"delta": {"content": "yes"}, "finish_reason": "stop"}]}'
+    async with server("200 OK", chunk + b"\n\ndata: [DONE]\n\n", "text/event-stream") as (address, asked):
+        client = ChatClient(address, None)
+        for _ in range(3):
+            assert len([part async for part in client.stream(HELLO)]) == 1
         assert asked == [1, 1, 1]
 
 
