@@ -24,7 +24,7 @@ from typing_extensions import is_typeddict
 from ..errors import GraphChanged
 from ..journal.journal import Journal
 from ..journal.standing import effects_since
-from ..names import PRIVATE
+from ..names import GRAPH_KEY, PRIVATE
 from ..schema import bare, fields_of, is_state_type, types_in
 from .versions import VERSION_KEY, version_of
 
@@ -46,22 +46,36 @@ class GraphMark(str):
 
     _graph: CompiledStateGraph[Any, Any, Any, Any]
 
+    @classmethod
+    def of(cls, graph: CompiledStateGraph[Any, Any, Any, Any]) -> GraphMark:
+        """Return the graph's own mark, if it has one: its shape is worked out once then, not in each run."""
+        own = ((graph.config or {}).get("metadata") or {}).get(GRAPH_KEY)
+        return own if isinstance(own, GraphMark) and own.graph is graph else cls(graph)
+
     @property
     def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         """The graph itself."""
         return self._graph
 
     @cached_property
+    def _shape(self) -> Shape:
+        return shape_of(self._graph)
+
+    @property
     def fingerprint(self) -> str:
-        """The graph's shape and version as JSON, worked out when it is first asked for."""
-        return fingerprint_of(self._graph)
+        """The graph's shape, worked out when it is first asked for, and its version, as JSON."""
+        return _as_json(self._shape, self._graph)
 
 
 def fingerprint_of(graph: CompiledStateGraph[Any, Any, Any, Any]) -> str:
     """Return a graph's shape and version as JSON, as the record keeps them for each thread."""
+    return _as_json(shape_of(graph), graph)
+
+
+def _as_json(shape: Shape, graph: CompiledStateGraph[Any, Any, Any, Any]) -> str:
     version = version_of(graph)
     named = {} if version is None else {VERSION_KEY: version}
-    return json.dumps({**shape_of(graph), **named}, sort_keys=True)
+    return json.dumps({**shape, **named}, sort_keys=True)
 
 
 def shape_of(graph: CompiledStateGraph[Any, Any, Any, Any]) -> Shape:

@@ -223,7 +223,7 @@ class Session:
             config.setdefault("metadata", {})["user_id"] = user
             config["configurable"]["user"] = user
         if graph is not None:
-            config.setdefault("metadata", {})[GRAPH_KEY] = GraphMark(graph)
+            config.setdefault("metadata", {})[GRAPH_KEY] = GraphMark.of(graph)
             declare(*graph.builder.schemas)
         if ledgers:
             config["configurable"][LEDGERS_KEY] = ledgers

@@ -15,9 +15,10 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 from pydantic import BaseModel, create_model
 
-from stepgraph import Session, chain, refine, route
+from stepgraph import Session, arun, chain, refine, route
 from stepgraph.state.errors import GraphChanged
 from stepgraph.state.names import PRIVATE
+from stepgraph.state.session import fingerprint
 from stepgraph.state.session.fingerprint import changes, shape_of
 
 from ...child_path import child_path
@@ -204,6 +205,22 @@ def test_a_hand_written_graph_is_known_by_its_config(session: Session) -> None:
     with pytest.raises(GraphChanged, match="node 'plan' is gone"):
         new.invoke(Command(resume="tea"), session.config("t", graph=new))
     assert new.invoke(Command(resume="tea"), session.config("t"))["topic"] == "tea"  # nobody told its shape
+
+
+async def test_a_shape_is_worked_out_once_for_all_runs_of_a_pattern(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked_out: list[str] = []
+
+    def seen(graph: Any) -> Any:
+        worked_out.append(graph.get_name())
+        return shape_of(graph)
+
+    monkeypatch.setattr(fingerprint, "shape_of", seen)
+    app, copied = chain(plan, write, name="posts").compile(), chain(write, name="copied").compile()
+    for graph in (app, app, copied.with_config(tags=["a"])):
+        await arun(graph, Post(), session)
+    assert worked_out == ["posts", "copied"]
 
 
 async def test_a_stream_is_refused_too(session: Session) -> None:
