@@ -238,8 +238,8 @@ async def end_turn(
 ) -> JobStatus | None:
     """Record how a turn ended, and return how the job stands; None if another turn has begun meanwhile.
 
-    One that is to be canceled is then, unless another turn has to take what its parts have brought.
-    One that is queued is due `after_s` seconds. Whoever was woken while it ran has another turn.
+    One that is to be canceled is then, unless another turn has to take what its parts have brought. One that
+    is queued is due `after_s` seconds. Whoever was woken has another turn, though its end is sent once more.
     """
     await journal.aflush()  # how the run ended stands on record before how its turn did
     now = journal.dialect.now
@@ -252,14 +252,16 @@ async def end_turn(
         "ELSE ? END, "
         f"due_at = CASE WHEN {again} THEN {now} ELSE {due} END, kind = ?, attempts = attempts * ? - ?, "
         "owner = NULL, former = NULL, expires_at = NULL, woken = 0, "
-        f"stop = {stop}, updated_at = {now} WHERE thread_id = ? AND epoch = ? "
+        f"stop = {stop}, updated_at = {now} WHERE thread_id = ? AND epoch = ? AND owner IS NOT NULL "
         "RETURNING status"
     )
     when = due_at if after_s is None else after_s
     left = int(attempts != "none"), int(attempts == "one less")
-    rows = await journal.store.aexecute(sql, (status, when, kind, *left, job.thread_id, job.epoch))
-    new_status: JobStatus | None = rows[0]["status"] if rows else None
-    return new_status
+    turn = job.thread_id, job.epoch
+    ended = "SELECT status FROM jobs WHERE thread_id = ? AND epoch = ? AND owner IS NULL"
+    rows = await journal.store.aexecute(sql, (status, when, kind, *left, *turn))
+    rows = rows or await journal.aquery(ended, turn)
+    return rows[0]["status"] if rows else None
 
 
 def forgive_turn(journal: Journal, job: JobRecord) -> None:

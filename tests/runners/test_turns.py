@@ -191,6 +191,18 @@ async def test_a_turn_learns_what_was_begun_of_its_thread_before(session: Sessio
     assert model.asked == {"Write to Ada": 1, "Write to Bob": 1}
 
 
+async def test_the_end_of_a_turn_that_is_sent_twice_loses_nobody_who_woke_it(session: Session) -> None:
+    """So it is where the connection is lost before the answer comes."""
+    submit(session)
+    record = taken(session, worker(session, chain(write)))
+    wake_job(session.journal, "t")
+    ends = [await end_turn(session.journal, record, "waiting") for _ in range(2)]
+    assert [*ends, status(session)] == ["queued"] * 3
+    taken(session, worker(session, chain(write)))
+    assert await end_turn(session.journal, record, "waiting") is None
+    assert status(session) == "running"
+
+
 @pytest.mark.parametrize("lives", [True, False], ids=["it is slow", "it died"])
 async def test_only_turns_of_workers_that_died_count(session: Session, lives: bool) -> None:
     model = session.models = Held()
