@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions, WorkflowStatus
 from sqlalchemy import NullPool, create_engine, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from ...state.database import PostgresAddress
 from ...state.errors import EngineUnreachable, InputError, StepgraphError
@@ -40,6 +40,7 @@ VERSION: Final = "1"  # of what a workflow of ours is given, not of anybody's gr
 POLL_S: Final = 0.2
 LOOK_S: Final = 0.5  # between two looks for what nobody will do
 OVERDUE_S: Final = 5.0
+RESTART_S: Final = 20.0  # how long a database may take to come back while a worker starts
 LOOK_AT: Final = 50  # jobs, in one look
 _UNPREPARED: Final = {"prepare_threshold": None}
 ACTIVE: Final = ["ENQUEUED", "DELAYED", "PENDING"]
@@ -167,6 +168,21 @@ class DbosEngine(ByRecord):
             await asyncio.gather(leave, *beside, return_exceptions=True)
 
     def _launch(self, run_turn: Callable[..., Any], turn: Turn, at_once: int) -> None:
+        """Start DBOS, once more if the database goes away meanwhile: the record was read there just now."""
+        until = time.monotonic() + RESTART_S
+        while True:
+            try:
+                self._begin(run_turn, turn, at_once)
+                return
+            except OperationalError as error:
+                if turn.is_draining or time.monotonic() > until:
+                    raise self._unreachable(error) from None
+            except SQLAlchemyError as error:
+                raise self._unreachable(error) from None
+            _leave(0)
+            time.sleep(POLL_S)
+
+    def _begin(self, run_turn: Callable[..., Any], turn: Turn, at_once: int) -> None:
         config: DBOSConfig = {
             "name": "stepgraph",
             "system_database_url": self._address.conninfo,
@@ -180,15 +196,12 @@ class DbosEngine(ByRecord):
             "sys_db_idle_transaction_timeout_sec": 0,
             "db_engine_kwargs": {"connect_args": _UNPREPARED},
         }
-        try:
-            self._migrate()
-            DBOS(config=config)
-            DBOS.workflow(name=WORKFLOW)(run_turn)
-            DBOS.listen_queues([QUEUE])
-            DBOS.launch()
-            DBOS.register_queue(QUEUE, worker_concurrency=at_once, polling_interval_sec=POLL_S)
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
+        self._migrate()
+        DBOS(config=config)
+        DBOS.workflow(name=WORKFLOW)(run_turn)
+        DBOS.listen_queues([QUEUE])
+        DBOS.launch()
+        DBOS.register_queue(QUEUE, worker_concurrency=at_once, polling_interval_sec=POLL_S)
 
     async def _turn(self, turn: Turn, slots: asyncio.Semaphore, job: Job) -> dict[str, Any] | None:
         """Take a turn, if the record has one for us, and have the next one begun when it is due."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from stepgraph import Session
 from stepgraph.runners.choosing import engine_of
@@ -19,6 +20,7 @@ from stepgraph.runners.engines.dbos import DbosEngine
 from stepgraph.runners.outcomes import Job
 from stepgraph.runners.sessions import close_sessions
 from stepgraph.runners.submitting import RunHandle, asubmit, asubmitted
+from stepgraph.runners.turns import Turn
 from stepgraph.runners.workers import aworker
 from stepgraph.state.errors import EngineUnreachable, InputError
 from stepgraph.state.journal.jobs import JobRecord, submit_job
@@ -192,6 +194,45 @@ async def test_it_works_through_pgbouncer(flow: ChatServer, pgbouncer_url: str) 
     run = await submitted(pgbouncer_url, "app", "run")
     async with worker(pgbouncer_url, flow):
         assert (await run.aresult(SEEN_S)).status == "done"
+
+
+@pytest.mark.parametrize("place", ["migrate", "launch", "register_queue"])
+async def test_a_worker_starts_while_the_database_does(
+    flow: ChatServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """The record was read just now, so the database is only on its way back."""
+    lost = OperationalError("SELECT", {}, Exception("server closed the connection unexpectedly"))
+    answers, real = [lost, lost], getattr(dbos.DBOS, place)
+
+    def hindered(*args: Any, **kwargs: Any) -> Any:
+        result = real(*args, **kwargs)
+        if answers:
+            raise answers.pop()
+        return result
+
+    run = await submitted(postgres_url, "app", "run")
+    monkeypatch.setattr(dbos.DBOS, place, hindered)
+    async with worker(postgres_url, flow):
+        assert (await run.aresult(SEEN_S)).status == "done"
+    assert not answers
+
+
+@pytest.mark.parametrize("is_draining", [True, False])
+async def test_a_worker_that_finds_no_database_ends(
+    flow: ChatServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch, is_draining: bool
+) -> None:
+    monkeypatch.setattr(dbos, "RESTART_S", 3600.0 if is_draining else 0.0)
+
+    def lost(*_: Any, **__: Any) -> None:
+        raise OperationalError("SELECT", {}, Exception("connection refused"))
+
+    monkeypatch.setattr(dbos.DBOS, "migrate", lost)
+    with Session(postgres_url) as session:
+        turn = Turn(session, {})
+        if is_draining:
+            turn.drain()
+        with pytest.raises(EngineUnreachable, match="connection refused"):
+            await DbosEngine(session).serve(turn, at_once=1, ready=pytest.fail)
 
 
 @pytest.mark.sqlite_file("a file, which DBOS refuses")
