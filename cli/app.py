@@ -101,11 +101,14 @@ def _end_on_sigterm() -> threading.Event:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error becomes one message and an exit code."""
     out, err, line = sys.stdout, sys.stderr, warnings.formatwarning
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     make_visible()
     try:
         _run(arguments)
     finally:
         sys.stdout, sys.stderr, warnings.formatwarning = out, err, line
+        if on_sigterm is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def _run(arguments: list[str] | None) -> None:

@@ -184,9 +184,15 @@ def test_a_select_has_no_other_statement_prepared_anew(tmp_path: Path) -> None:
         connection = session.journal.store._connection  # type: ignore[attr-defined]
         seen: list[str] = []
         connection.set_trace_callback(seen.append)
-        for sql in ("SELECT 1 AS a", "\n select 2 AS a", "SELECT(3) AS a"):
+        for sql in (
+            "SELECT 1 AS a",
+            "\n select 2 AS a",
+            "SELECT(3) AS a",
+            "WITH b AS (SELECT 1) SELECT * FROM b",
+            "with recursive b (deleted) as (select 1)\nselect deleted from b",
+        ):
             session.journal.query(sql)
             assert seen == [sql]
             seen.clear()
-        session.journal.query("WITH b AS (SELECT 1) SELECT * FROM b")
+        session.journal.query("WITH b AS (SELECT replace('a', 'a', 'b')) SELECT * FROM b")
         assert [each.split()[0] for each in seen] == ["PRAGMA", "WITH", "PRAGMA"]
