@@ -110,9 +110,10 @@ class EngineTrial(Trial):
             time.sleep(TICK_S)
 
     def _park(self) -> None:
-        """Kill all workers while the review waits."""
-        for worker in self._workers:
-            worker.process.kill()
+        """Kill all workers while the review waits, if others may take their places."""
+        if self._life + len(self._workers) <= MOST_WORKERS:
+            for worker in self._workers:
+                worker.process.kill()
 
     def _restart(self) -> None:
         if self._kind == "server":
