@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import warnings
 from importlib import import_module
-from types import FrameType
 from typing import Any
 
 import click
@@ -18,6 +16,7 @@ from ..state.keys_in_use import without_keys
 from ..state.tracebacks import told_of
 from .exit_codes import ExitCode, exit_code, help_text
 from .options import DATABASE
+from .terminating import ended_by_sigterm
 from .visible import make_visible
 
 # What a person does: the module of those commands, and their names in the order of the help.
@@ -77,42 +76,18 @@ def cli() -> None:
     """Run agentic workflows on LangGraph, resume them, and see what every step did and cost."""
 
 
-def _end_on_sigterm() -> threading.Event:
-    """Let SIGTERM end a command as Ctrl-C does, and return what is then set.
-
-    Without a handler, the first process of a container would never get it, and any other would leave
-    its claims behind.
-    """
-    terminated = threading.Event()
-
-    def end(_: int, frame: FrameType | None) -> None:
-        terminated.set()
-        interrupt = signal.getsignal(signal.SIGINT)
-        if callable(interrupt):
-            interrupt(signal.SIGINT, frame)
-        else:  # Ctrl-C is ignored, as in a shell's background
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, end)
-    return terminated
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error becomes one message and an exit code."""
     out, err, line = sys.stdout, sys.stderr, warnings.formatwarning
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     make_visible()
     try:
-        _run(arguments)
+        with ended_by_sigterm() as terminated:
+            _run(arguments, terminated)
     finally:
         sys.stdout, sys.stderr, warnings.formatwarning = out, err, line
-        if on_sigterm is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_sigterm)
 
 
-def _run(arguments: list[str] | None) -> None:
-    terminated = _end_on_sigterm()
+def _run(arguments: list[str] | None, terminated: threading.Event) -> None:
     try:
         cli.main(arguments, standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from stepgraph.cli.app import GROUPS, HOMES, cli
+from stepgraph.cli.app import GROUPS, HOMES, cli, main
 from stepgraph.cli.exit_codes import ExitCode, exit_code, help_text
 from stepgraph.state import errors
 
@@ -72,3 +73,13 @@ def test_the_help_groups_the_commands_by_what_a_person_does_and_begins_with_run(
     listed = re.findall(r"^  ([a-z]+) {2}", output, flags=re.M)
     assert listed == list(HOMES)
     assert listed[0] == "run"
+
+
+def test_whoever_calls_it_from_python_handles_sigterm_afterwards_as_before() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with pytest.raises(SystemExit):
+            main(["no-such-command"])
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -36,8 +36,9 @@ def stopped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         capture_output=True,
         text=True,
         timeout=300,
-        check=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
     code = {"SIGINT": 130, "SIGTERM": 143}[request.param]
     seen = {tuple(name.split()[1:]): what for name, what in map(json.loads, done.stdout.splitlines())}
     return {"code": code, "seen": seen, "errors": done.stderr}
