@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 from weakref import WeakSet
@@ -91,10 +92,14 @@ class _Background:
         self._thread: threading.Thread | None = None
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
-        return self.start(work)()
+        begin, wait = self.prepared(work)
+        return wait(begin)
 
-    def start(self, work: Coroutine[Any, Any, R]) -> Callable[..., R]:
-        """Begin the work, and return what waits for its outcome; with `cancel=True` it is stopped first."""
+    def prepared(self, work: Coroutine[Any, Any, R]) -> tuple[Callable[[], Any], Callable[..., R]]:
+        """Return what begins the work, and what waits for its outcome; with `cancel=True` it is stopped.
+
+        Begin it where an exception has it stopped: Ctrl-C may come as soon as it is begun.
+        """
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError(
@@ -105,27 +110,35 @@ class _Background:
         tasks: list[asyncio.Task[R]] = []
 
         def start() -> None:
-            tasks.append(loop.create_task(work))
-            tasks[0].add_done_callback(lambda _: ended.set())
+            if not ended.is_set():
+                tasks.append(loop.create_task(work))
+                tasks[0].add_done_callback(lambda _: ended.set())
 
-        def wait(*, cancel: bool = False) -> R:
-            sigterm.begin(work)
+        def stop() -> None:
+            if tasks:
+                tasks[0].cancel()
+            else:  # nor is it begun any more
+                work.close()
+                ended.set()
+
+        def wait(begin: Callable[[], Any] = bool, *, cancel: bool = False) -> R:
             try:
+                sigterm.begin(work)
+                begin()
                 if cancel:
-                    loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+                    loop.call_soon_threadsafe(stop)
                 ended.wait()
             except BaseException:  # Ctrl-C, or whatever a signal's handler raises
-                loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+                loop.call_soon_threadsafe(stop)
                 ended.wait()  # the work puts down what it holds, so that it can be begun again at once
                 raise
             finally:
                 sigterm.end(work)
-            if tasks[0].cancelled():
+            if not tasks or tasks[0].cancelled():
                 raise CancelledError
             return tasks[0].result()
 
-        loop.call_soon_threadsafe(start)
-        return wait
+        return partial(loop.call_soon_threadsafe, start), wait
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -265,8 +278,9 @@ def sync_stream(function: Callable[P, AsyncGenerator[R, None]]) -> Callable[P, I
             finally:
                 items.put(None)
 
-        wait = _background.start(work())
+        begin, wait = _background.prepared(work())
         try:
+            begin()
             while (item := items.get()) is not None:
                 yield item[0]
         except BaseException:  # the caller left the loop, or was interrupted

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
-from stepgraph.state.event_loops import PerLoop, run_sync, sync_version
+from stepgraph.state.event_loops import PerLoop, run_sync, sync_stream, sync_version
 
 color: ContextVar[str] = ContextVar("color")
 
@@ -96,6 +99,42 @@ def test_an_interrupt_in_a_task_reaches_the_caller_and_nobody_else(error: type[B
             run_sync(outer())
         assert beside.result(timeout=30) == "done"
     assert run_sync(other()) == "done"
+
+
+@pytest.mark.parametrize("is_begun", [True, False], ids=["right behind", "right before"])
+@pytest.mark.parametrize("form", ["whole", "stream"])
+def test_an_interrupt_as_it_begins_leaves_nothing_that_goes_on(
+    monkeypatch: pytest.MonkeyPatch, form: str, is_begun: bool
+) -> None:
+    """Else it would go on to pay, and hold its thread, while the caller goes on elsewhere."""
+    _, loop = run_sync(where())
+    real, seen = loop.call_soon_threadsafe, []
+
+    async def work() -> AsyncGenerator[int, None]:
+        seen.append("begun")
+        try:
+            await asyncio.sleep(60)
+            yield 1
+        finally:
+            seen.append("ended")
+
+    async def whole() -> None:
+        async with aclosing(work()) as items:
+            async for _ in items:
+                pass
+
+    def interrupted(call: Callable[..., Any]) -> None:
+        monkeypatch.setattr(loop, "call_soon_threadsafe", real)
+        if is_begun:
+            real(call)
+            run_sync(asyncio.sleep(0))  # so it is under way
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_sync(whole()) if form == "whole" else list(sync_stream(work)())
+    run_sync(asyncio.sleep(0))
+    assert seen == (["begun", "ended"] if is_begun else [])
 
 
 def test_a_sync_version_runs_the_async_function_and_has_its_signature() -> None:
