@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -108,7 +109,7 @@ def test_an_interrupt_as_it_begins_leaves_nothing_that_goes_on(
 ) -> None:
     """Else it would go on to pay, and hold its thread, while the caller goes on elsewhere."""
     _, loop = run_sync(where())
-    real, seen = loop.call_soon_threadsafe, []
+    real, here, seen = loop.call_soon_threadsafe, threading.get_ident(), []
 
     async def work() -> AsyncGenerator[int, None]:
         seen.append("begun")
@@ -123,7 +124,9 @@ def test_an_interrupt_as_it_begins_leaves_nothing_that_goes_on(
             async for _ in items:
                 pass
 
-    def interrupted(call: Callable[..., Any]) -> None:
+    def interrupted(call: Callable[..., Any], *values: Any, **more: Any) -> Any:
+        if threading.get_ident() != here:
+            return real(call, *values, **more)
         monkeypatch.setattr(loop, "call_soon_threadsafe", real)
         if is_begun:
             real(call)
