@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import aiohttp
 import pytest
 
-from stepgraph.errors import ModelUnavailable, ModelUnreachable
 from stepgraph.providers.backends.ondevice import shipped_weights, start_server
 from stepgraph.providers.chat_classes import CHAT_CLASSES
 from stepgraph.providers.sources import NOT_CONFIRMED
@@ -93,15 +91,7 @@ def deviations() -> str:
 
 
 async def column_of(subject: Subject) -> dict[str, str]:
-    return {feature: await measured(measure, subject) for feature, measure in FEATURES.items()}
-
-
-async def measured(measure: Callable[[Subject], Awaitable[str]], subject: Subject) -> str:
-    """Measure once more what met a kept connection that the server had closed."""
-    try:
-        return await measure(subject)
-    except (aiohttp.ServerDisconnectedError, ModelUnreachable, ModelUnavailable):
-        return await measure(subject)
+    return {feature: await measure(subject) for feature, measure in FEATURES.items()}
 
 
 def compare(provider: str, column: dict[str, str]) -> None:
