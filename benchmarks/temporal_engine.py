@@ -79,8 +79,8 @@ GRAPHS = {
     SHORT: chain(first, second, third, name="short").compile(),
     WIDE: fan_out(cut, say, into="pieces", max_items=WIDTH, name="wide").compile(),
 }
-# Which graph, how many runs of it a round, and how many of them at a time.
 AFTER_S = 0.5  # what a run leaves to do after its result is known counts, too
+# Which graph, how many runs of it a round, and how many of them at a time.
 LOADS = ((SHORT, RUNS, RUNS), (SHORT, RUNS, 1), (WIDE, 5, 1))
 MODEL = ScriptedModel(lambda *_: "Switch the lamp off and on again, then write to us.")
 
