@@ -22,6 +22,7 @@ SPREAD_KEY = "__stepgraph_spread"
 CHECKED_KEY = "__stepgraph_checked"
 RESOURCES_KEY = "__stepgraph_resources"
 RECORDED_KEY = "__stepgraph_recorded"
+TERMS_KEY = "__stepgraph_terms"  # of `Session.config` alone
 RESTART = "stepgraph_restart"  # true: begin anew, from who cannot call session.config
 BUDGET = "stepgraph_budget"  # a thread's budget, from who cannot call session.config: limits by their names
 

@@ -37,6 +37,7 @@ from ..names import (
     RESTART_KEY,
     SESSION_KEY,
     STARTER_KEY,
+    TERMS_KEY,
 )
 from ..serde import allow as declare
 from ..statuses import Lane, known_lane
@@ -150,7 +151,6 @@ class Session:
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
-        terms: Terms | None = None,
         **configurable: Any,
     ) -> RunnableConfig:
         """Return the config that makes a LangGraph call keep its thread here.
@@ -170,12 +170,12 @@ class Session:
         `graph`. A thread that has not ended goes on when it is given the input that it began with, as by a
         queue that delivers a job again; `restart` begins anew, and pays anew. `user`, `tags` and `metadata`
         go on record, and into the trace. `checkpointer` keeps the checkpoints in the session's place.
-        `description` goes on record when the run begins; `stepgraph resume` goes by it. `terms` are what
-        `journal.aterms_of` has told of the thread, so that nothing is read here. Further keywords go into
-        `configurable`.
+        `description` goes on record when the run begins; `stepgraph resume` goes by it. Further keywords go
+        into `configurable`.
         """
         unhindered(budget_rules)  # reads the settings; a node may change the working folder
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
+        terms: Terms | None = configurable.pop(TERMS_KEY, None)  # else they are read, in the caller's way
         if terms is None:
             terms = NEW_THREAD if thread_id is None else self.journal.terms_of(thread)
         lane = terms.lane if lane is None else known_lane(lane)
