@@ -121,10 +121,11 @@ class _Background:
                 work.close()
                 ended.set()
 
-        def wait(begin: Callable[[], Any] = bool, *, cancel: bool = False) -> R:
+        def wait(begin: Callable[[], Any] | None = None, *, cancel: bool = False) -> R:
             try:
                 sigterm.begin(work)
-                begin()
+                if begin is not None:
+                    begin()
                 if cancel:
                     loop.call_soon_threadsafe(stop)
                 ended.wait()
