@@ -1,4 +1,4 @@
-"""Signals while work is under way: SIGTERM ends the program as `sys.exit(143)` would, so runs end cleanly.
+"""SIGTERM while work is under way: it ends the program as `sys.exit(143)` would, so that runs end cleanly.
 
 Without a handler the system kills the process where it stands; or, if it is the first one of a container, it
 does not even tell it. A program that handles SIGTERM itself is left alone.
@@ -9,26 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
-from importlib import import_module
-from types import FrameType, TracebackType
-from typing import Any, Final
+from types import FrameType
 
 EXIT_CODE = 128 + signal.SIGTERM
 
-# The functions of `signal` make enums of handlers, and handlers of enums, which takes 20 times as long.
-_fast: Any = import_module("_signal")
-_RAISING: Final = (
-    signal.SIGTERM,
-    signal.SIGINT,
-)  # those whose handlers may raise, wherever the main thread is
-
-_QUIET: Final = "asyncio.unix_events"  # whose handlers raise nothing
-
 _under_way: set[int] = set()
-_sheltered = 0  # locks under which the main thread is
-_put_off: dict[int, Callable[[int, FrameType | None], Any]] = {}  # handlers, until it is under none
-_struck: list[int] = []
 
 
 def begin(work: object) -> None:
@@ -47,70 +32,6 @@ def end(work: object) -> None:
         _restore()
 
 
-class ShelteredLock:
-    """A lock under which neither SIGTERM nor Ctrl-C raises anything: they do as the lock is let go.
-
-    So what belongs together happens as a whole, and whoever cleans up afterwards finds no half of it.
-    """
-
-    def __init__(self, lock: threading.RLock) -> None:
-        self._lock = lock
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            _put_signals_off()
-        self._lock.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self._lock.release()
-        if threading.current_thread() is threading.main_thread():
-            _hear_signals()
-
-
-def _put_signals_off() -> None:
-    global _sheltered
-    if not _sheltered:
-        try:
-            for number in _RAISING:
-                handler = _fast.getsignal(number)
-                if callable(handler) and getattr(handler, "__module__", "") != _QUIET:
-                    _put_off[number] = handler
-                    _fast.signal(number, _note)
-        except BaseException:  # raised by a handler that was not put off yet
-            _put_back()
-            raise
-    _sheltered += 1
-
-
-def _hear_signals() -> None:
-    global _sheltered
-    _sheltered -= 1
-    if _sheltered:
-        return
-    handlers = dict(_put_off)
-    _put_back()
-    struck = dict.fromkeys(_struck)  # once each, as where it is under no lock
-    _struck.clear()
-    for number in struck:
-        handlers[number](number, None)
-
-
-def _put_back() -> None:
-    try:
-        for number, handler in [*_put_off.items()]:
-            _fast.signal(number, handler)
-            _put_off.pop(number, None)
-    except BaseException:  # raised by a handler that is back already
-        _put_back()
-        raise
-
-
-def _note(number: int, _: FrameType | None) -> None:
-    _struck.append(number)
-
-
 def _end(number: int, _: FrameType | None) -> None:
     if _under_way:
         raise SystemExit(EXIT_CODE)
@@ -125,11 +46,7 @@ def _restore() -> None:
 
 def _forget() -> None:
     """Begin anew in a forked child: what is under way is its parent's."""
-    global _sheltered
     _under_way.clear()
-    _sheltered = 0
-    _struck.clear()
-    _put_back()
     _restore()
 
 

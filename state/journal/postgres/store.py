@@ -18,7 +18,7 @@ from ...database import PostgresAddress
 from ...errors import StoreError
 from ...event_loops import aside, running_loop
 from ...private_files import make_folder
-from ...sigterm import ShelteredLock
+from ...sheltered_lock import ShelteredLock
 from ..blobs import BlobReader
 from ..dialect import Row, Rows, Transaction, dicts
 from ..forking import Forked, track

@@ -18,7 +18,7 @@ import psycopg
 from ...database import PostgresAddress
 from ...errors import StoreError
 from ...event_loops import running_loop
-from ...sigterm import ShelteredLock
+from ...sheltered_lock import ShelteredLock
 from ..dialect import Transaction
 from ..fencing import Guard, Refused
 from ..records import Statement
@@ -123,7 +123,7 @@ class Traffic:
         while True:
             with self._lock:
                 self._pump()
-            with self._lock:  # SIGTERM may end it in between, while it holds nothing
+            with self._lock:  # a signal may end it in between, while it holds nothing
                 if is_over():
                     return
                 self._waking.begin()

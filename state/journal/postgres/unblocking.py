@@ -18,7 +18,7 @@ import psycopg
 
 from ...database import PostgresAddress
 from ...errors import StoreError
-from ...sigterm import ShelteredLock
+from ...sheltered_lock import ShelteredLock
 from .connecting import connect
 
 LOOK_S = 0.4  # between looks at what is under way

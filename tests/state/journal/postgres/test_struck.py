@@ -15,6 +15,7 @@ from stepgraph import Session
 from stepgraph.state import sigterm
 from stepgraph.state.journal.postgres.traffic import Traffic
 from stepgraph.state.journal.postgres.wire import Wire
+from stepgraph.state.sheltered_lock import ShelteredLock
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals")
 
@@ -91,7 +92,7 @@ def test_signals_that_come_under_two_locks_are_heard_once_all_are_let_go(
     strike: tuple[int, type[BaseException]],
 ) -> None:
     number, raised = strike
-    lock, reached = sigterm.ShelteredLock(threading.RLock()), []
+    lock, reached = ShelteredLock(threading.RLock()), []
 
     def hold() -> None:
         with lock:
