@@ -92,8 +92,9 @@ test-postgres: $(VENV)/.dev-installed $(VENV)/.cluster
 		$(addprefix tests/,state nodes graphs runners tracing evals ui cli)
 
 # A share of both that takes about a minute and a half on two quiet cores: what differs most between the stores and engines.
-SHARE := state/session/test_conformance.py state/session/test_shared_budgets.py nodes/test_steps.py \
-	nodes/test_effects.py nodes/test_reviews.py graphs/patterns runners/test_turns.py tracing/record evals/running
+SHARE := state/journal/test_reservations.py state/session/test_conformance.py state/session/test_shared_budgets.py \
+	nodes/test_steps.py nodes/test_effects.py nodes/test_reviews.py graphs/patterns runners/test_turns.py \
+	tracing/record evals/running
 
 test-share: $(VENV)/.dev-installed $(VENV)/.cluster
 	STEPGRAPH_TEST_STORE=postgres $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(addprefix tests/,$(SHARE))

@@ -257,9 +257,10 @@ class Reservations(Forked):
         """End the signs of life, and leave no row behind that holds nothing."""
         self._stop.set()
         if self._renewer is not None:
-            self.journal.write([*settling(self._allowances.unused(whole=True)), (FORGET, (self._owner,))])
             self._renewer.join(2)
             self._renewer = None
+            self.journal.write(settling(self._allowances.unused(whole=True)))
+            self.journal.write([(FORGET, (self._owner,))])  # apart: within a transaction, what settles is last
 
 
 def _wake(freed: asyncio.Future[None]) -> None:

@@ -48,7 +48,7 @@ class Schemas:
     def __init__(self, server: PostgresServer) -> None:
         self._server = server
         self.url = server.create("suite")
-        self._opened = server.connect("suite")
+        self._opened, self._process = server.connect("suite"), os.getpid()
         self._numbers = itertools.count()
         self._free: list[str] = []
         self._used: set[str] = set()
@@ -56,7 +56,9 @@ class Schemas:
 
     @property
     def _connection(self) -> Connection[Any]:
-        """The connection; a test that stops the server closes it."""
+        """The connection; a test that stops the server closes it, and a forked child has one of its own."""
+        if self._process != os.getpid():
+            self._opened, self._process = self._server.connect("suite"), os.getpid()
         try:
             self._opened.execute("SELECT 1")
         except OperationalError:

@@ -10,14 +10,20 @@ from stepgraph.errors import InputError
 from stepgraph.runners.user_code import find_object, import_file, other_checkout
 
 
-def test_an_installed_module_is_not_hidden_by_a_file_beside_the_suite(tmp_path: Path) -> None:
+def test_an_installed_module_is_not_hidden_by_a_file_beside_the_suite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the processes of other tests import from it, too
     for name in ("json.py", "json.decoder.py"):
         (tmp_path / name).write_text("JSONDecoder = 'of the folder'\n")
     assert find_object("json:JSONDecoder", tmp_path) is json.JSONDecoder
     assert find_object("json.decoder:JSONDecoder", tmp_path) is json.decoder.JSONDecoder
 
 
-def test_a_file_beside_the_suite_serves_by_its_name_and_by_its_path(tmp_path: Path) -> None:
+def test_a_file_beside_the_suite_serves_by_its_name_and_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "marks_of_mine.py").write_text("class Marks:\n    best = 5\n")
     assert find_object("marks_of_mine:Marks.best", tmp_path) == 5
     assert find_object("marks_of_mine.py:Marks.best", tmp_path) == 5

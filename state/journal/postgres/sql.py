@@ -22,7 +22,7 @@ _REPLACE = re.compile(r"(?is)^\s*INSERT OR REPLACE INTO (\w+) \(([^)]*)\)")
 _IGNORE = re.compile(r"(?is)^\s*INSERT OR IGNORE INTO")
 TYPES = {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA"}
 _QUERY = re.compile(r"(?i)[\s(]*(SELECT|WITH|VALUES)\b")
-_WRITES = re.compile(r"(?i)\b(INSERT\s+INTO|DELETE\s+FROM|UPDATE\s+\w+\s+SET|MERGE\s+INTO)\b")
+_WRITES = re.compile(r"(?i)\b(INSERT\s+INTO|DELETE\s+FROM|UPDATE\s+\w+\s+SET|(MERGE|REPLACE)\s+INTO)\b")
 _CAST = re.compile(r"(?i)\bAS (INTEGER|REAL|BLOB)\)")
 _USER = re.compile(r"(?i)\buser\b")  # a column of ours; Postgres takes the word for whoever is connected
 _NULL = re.compile(r"(\$\d+) IS(?= (?:NOT )?NULL)")

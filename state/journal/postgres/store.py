@@ -103,9 +103,10 @@ class PostgresStore(Store, Forked):
     def try_flush(self) -> None:
         if self._closed or not self._waiting:
             return
-        if running_loop() is None:
+        loop = running_loop()
+        if loop is None:
             self.flush()
-        else:
+        elif loop not in self._flushing:  # else it goes soon, with what comes until then
             self._traffic.start()
 
     async def aflush(self) -> None:
