@@ -44,7 +44,7 @@ Settings = Callable[[Case, int], TrialSettings]
 def new_run(suite: Suite) -> str:
     """Return a name for a run that nobody else has."""
     name = "".join(c if c.isalnum() else "-" for c in suite.name.lower()).strip("-") or "suite"
-    return f"{name[:60]}-{secrets.token_hex(3)}"
+    return f"{name[:60]}-{secrets.token_hex(6)}"
 
 
 async def arun_suite(

@@ -389,5 +389,5 @@ def text_of_id(thread_id: object) -> str:
 
 
 def new_thread_id(prefix: str = "thread") -> str:
-    """Return a thread id that nobody else has."""
-    return f"{prefix}-{secrets.token_hex(4)}"
+    """Return a thread id that nobody else has, though millions of threads share one database."""
+    return f"{prefix}-{secrets.token_hex(8)}"

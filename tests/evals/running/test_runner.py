@@ -12,7 +12,7 @@ from langgraph.types import interrupt
 from stepgraph import Budget, ScriptedModel, Session, chain, using
 from stepgraph.evals.files.results import Results, read_results
 from stepgraph.evals.report.summary import summarise
-from stepgraph.evals.running.runner import run_suite
+from stepgraph.evals.running.runner import new_run, run_suite
 from stepgraph.evals.scoring.trial_record import Loop, Route
 from stepgraph.evals.suite.model import Case, Expected, Suite
 from stepgraph.providers.model import Reply
@@ -313,3 +313,8 @@ def test_a_budget_is_the_same_object_for_all(session: Session) -> None:
     with ScriptedModel(good) as model, using(model):
         results = run_suite(suite, graph.compile(), session)
     assert (len(asked), len(results.trials)) == (5, 5)
+
+
+def test_of_many_runs_of_a_suite_no_two_have_one_name() -> None:
+    suite, number = suite_of(CASES), 40_000  # of 24 random bits, about 48 pairs would be equal
+    assert len({new_run(suite) for _ in range(number)}) == number

@@ -13,6 +13,7 @@ from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, ScriptedModel, Session, StepgraphError, chain, route, step, using
 from stepgraph.state.errors import InvalidAnswer, ModelRefused
+from stepgraph.state.session.session import new_thread_id
 
 from ...committed import committed
 from ...servers import ChatServer
@@ -277,3 +278,8 @@ async def test_no_key_is_in_the_file(
     assert server.keys == [f"Bearer {KEY}"] * 4
     for file in session.path.parent.iterdir():
         assert KEY.encode() not in file.read_bytes()
+
+
+def test_of_many_new_threads_no_two_have_one_name() -> None:
+    number = 300_000  # of 32 random bits, five pairs would be equal
+    assert len({new_thread_id() for _ in range(number)}) == number
