@@ -103,10 +103,9 @@ class PostgresStore(Store, Forked):
     def try_flush(self) -> None:
         if self._closed or not self._waiting:
             return
-        loop = running_loop()
-        if loop is None:
+        if running_loop() is None:
             self.flush()
-        elif loop not in self._flushing:  # else it goes soon, with what comes until then
+        else:
             self._traffic.start()
 
     async def aflush(self) -> None:
