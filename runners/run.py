@@ -20,7 +20,7 @@ from ..state.budget import Budgets, Ledger, limiting_supersteps
 from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
 from ..state.journal.spending import NEW_THREAD
-from ..state.names import TERMS_KEY
+from ..state.names import STARTER_KEY, TERMS_KEY
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
 from ..state.session.foreign_calls import handlers_of
@@ -225,6 +225,7 @@ class _Run(Generic[OutputT]):
             description=options.get("description"),
             **{**options.get("extra", {}), TERMS_KEY: terms},
         )
+        config["configurable"][STARTER_KEY].is_read_after = True
         config["callbacks"] = [*handlers_of(config), *options.get("callbacks", ())]
         check_lane(graph, RunContext.of(config))
         await abrought_up(graph, config)

@@ -147,8 +147,8 @@ class Claims(Forked):
         sql = f"SELECT *, expires_at - {self._dialect.now} AS left_s FROM claims WHERE thread_id IN ({marks})"
         return f"{sql} ORDER BY thread_id{lock}", threads
 
-    def release(self, thread_id: str) -> None:
-        """Release a claim of this session."""
+    def release(self, thread_id: str, *, at_once: bool = True) -> None:
+        """Release a claim of this session; not `at_once`, it goes with what is read next."""
         self._journal.new_threads.end(thread_id)
         with self._lock:
             claim = self._held.pop(thread_id, None)
@@ -159,7 +159,8 @@ class Claims(Forked):
             self._released[thread_id] = claim, None  # what waits in front of it is still fenced
             self._journal.add_later(released)
             self._released[thread_id] = claim, released
-            self._journal.try_flush()
+            if at_once:
+                self._journal.try_flush()
             self._forget_released()
 
     def _forget_released(self) -> None:

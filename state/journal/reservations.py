@@ -260,7 +260,7 @@ class Reservations(Forked):
             self._renewer.join(2)
             self._renewer = None
             self.journal.write(settling(self._allowances.unused(whole=True)))
-            self.journal.write([(FORGET, (self._owner,))])  # apart: within a transaction, what settles is last
+            self.journal.write([(FORGET, (self._owner,))])  # apart: what settles is a transaction's last
 
 
 def _wake(freed: asyncio.Future[None]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from ..cost import NOTHING, Cost
 from ..statuses import CUT, Lane
 from .dialect import Rows
-from .sums import CACHED, cost_columns, cost_in
+from .new_threads import AQuery
+from .sums import cost_columns, cost_in
 from .tables import running_time
 
 _BELOW = "(? IS NULL OR task = ? OR substr(task, 1, length(?) + 1) = ? || '|')"
@@ -24,6 +25,7 @@ FAMILY: Final = (
 _TERMS: Final = "SELECT budget, lane FROM runs WHERE thread_id = ?"
 _OF_FAMILY: Final = "WHERE source = 'model' AND thread_id IN (SELECT id FROM family)"
 _SPENT: Final = f"{FAMILY}SELECT {cost_columns()} FROM calls {_OF_FAMILY}"
+_CUT: Final = "FROM calls k WHERE k.thread_id = {} AND k.status = 'answered' AND k.finish_reason = ?"
 _RAN: Final = running_time(f"WHERE thread_id = ? AND {_BELOW}")
 
 
@@ -41,6 +43,32 @@ class Terms:
 
 
 NEW_THREAD: Final = Terms(spent=NOTHING, ran_s=0.0)
+
+
+Spent = tuple[Cost, tuple[str, ...]]
+
+
+async def spent_and_cut(aquery: AQuery, threads: Sequence[str]) -> list[Spent]:
+    """Return what `Spending.spent` does of each thread, with the tokens that the providers read from caches.
+
+    And the paths of the steps that took a text which was cut at its limit of tokens.
+    """
+    marks = ", ".join(["(?)"] * len(threads))
+    sql = (
+        f"WITH RECURSIVE asked(id) AS (VALUES {marks}), family(root, id) AS (SELECT id, id FROM asked UNION "
+        "SELECT f.root, p.thread_id FROM job_parts p JOIN family f ON p.parent = f.id) "
+        f"SELECT f.root AS root, {cost_columns('c.')}, coalesce(sum(c.cached_tokens) FILTER "
+        f"(WHERE c.thread_id = f.root), 0) AS cached, EXISTS (SELECT 1 {_CUT.format('f.root')}) AS is_cut "
+        "FROM family f LEFT JOIN calls c ON c.thread_id = f.id AND c.source = 'model' GROUP BY f.root"
+    )
+    rows = {row["root"]: row for row in await aquery(sql, (*threads, CUT))}
+    paths: dict[str, tuple[str, ...]] = {}
+    for thread, row in rows.items():
+        if row["is_cut"]:
+            sql = f"SELECT DISTINCT path {_CUT.format('?')} ORDER BY path"
+            paths[thread] = tuple(each["path"] for each in await aquery(sql, (thread, CUT)))
+    costs = {name: replace(cost_in(row), cached_tokens=int(row["cached"])) for name, row in rows.items()}
+    return [(costs[thread], paths.get(thread, ())) for thread in threads]
 
 
 class Spending:
@@ -77,23 +105,6 @@ class Spending:
             (thread_id, task, task, task, task),
         )
         return cost_in(row)
-
-    async def spent_and_cut(self, thread_id: str) -> tuple[Cost, tuple[str, ...]]:
-        """Return what `spent` does, with the tokens that the providers read from their caches.
-
-        And the paths of the steps that took a text which was cut at its limit of tokens.
-        """
-        cut = "FROM calls WHERE thread_id = ? AND status = 'answered' AND finish_reason = ?"
-        sql = (
-            f"{FAMILY}SELECT {cost_columns()}, ({CACHED}) AS cached, EXISTS (SELECT 1 {cut}) AS is_cut "
-            f"FROM calls {_OF_FAMILY}"
-        )
-        (row,) = await self.aquery(sql, (thread_id, thread_id, thread_id, CUT))
-        cost = replace(cost_in(row), cached_tokens=int(row["cached"]))
-        if not row["is_cut"]:
-            return cost, ()
-        rows = await self.aquery(f"SELECT DISTINCT path {cut} ORDER BY path", (thread_id, CUT))
-        return cost, tuple(each["path"] for each in rows)
 
     def ran_s(self, thread_id: str, task: str | None = None) -> float:
         """Return the seconds that a thread ran, or what is below one of its node executions."""

@@ -40,8 +40,3 @@ def cost_in(row: Mapping[str, Any]) -> Cost:
         row["estimated_tokens"],
         dollars(row["estimated_picos"]),
     )
-
-
-# How many input tokens of a thread's paid calls the providers read from their caches. It stands apart from
-# `cost_columns`, for no index has it: it is asked once, when a run has ended.
-CACHED = "SELECT coalesce(sum(cached_tokens), 0) FROM calls WHERE thread_id = ? AND source = 'model'"

@@ -99,6 +99,7 @@ class Recorder(RunObserver):
         self._lane = lane
         self._migrate = migrate  # makes the thread one of the graph's version, if it is of an earlier one
         self._can_wait = can_wait  # the checkpointer is the one that begins a late run
+        self.is_read_after = False  # what the run has left on record, as soon as it has ended by itself
         self._root: UUID | None = None
         self._late: Callable[[bool], None] | None = None
         self._starting = False
@@ -219,7 +220,7 @@ class Recorder(RunObserver):
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if run_id == self._root:
-            self._end(self._ended, output=outputs)
+            self._end(self._ended, output=outputs, at_once=not self.is_read_after)
         elif run_id in self._open:
             self._claims.check(self._thread)
             self._leave(run_id, "done", output=outputs)
@@ -285,17 +286,19 @@ class Recorder(RunObserver):
             may_have_lost=not self._can_wait,
         )
 
-    def _end(self, status: RunStatus, error: str | None = None, output: Any = None) -> None:
+    def _end(
+        self, status: RunStatus, error: str | None = None, output: Any = None, *, at_once: bool = True
+    ) -> None:
         self._root, self._is_over = None, True
         self._cut.update(self._open)
         self._open.clear()
         error = error and self._journal.mask.text(error)
         shown = None if output is None else self._masked(output)
         self._journal.end_run(self._thread, status, error, output=shown, of_run=True)
-        self._let_go()
+        self._let_go(at_once=at_once)
 
-    def _let_go(self) -> None:
-        self._claims.release(self._thread)
+    def _let_go(self, *, at_once: bool = True) -> None:
+        self._claims.release(self._thread, at_once=at_once)
         sigterm.end(self)
 
     def _leave(

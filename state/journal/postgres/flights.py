@@ -19,6 +19,7 @@ from .wire import Segment
 
 Finish = Callable[["Write", ThreadBusy], None]
 Mark = Callable[["Flight"], Statement]
+DOUBTED = "22012"  # a fence divides by zero
 
 
 @dataclass(eq=False)
@@ -66,8 +67,11 @@ class Write(Work):
 
 @dataclass(eq=False)
 class Read(Work):
+    """A statement that returns rows. One that `is_query` writes nothing, and sees what was to be written."""
+
     sql: str
     values: Sequence[Any]
+    is_query: bool = False
     names: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
 
@@ -137,6 +141,17 @@ class Flight:
                 left.append(write)
         self.statements = refused.allowed(each for each in self.statements if id(each) not in dropped)
         self.writes = left
+
+    def again(self, written: Segment) -> list[Flight]:
+        """Return what of it is to be committed once more, apart from the rest, after what came of it."""
+        if written.error is not None:
+            return [self] if written.error.sqlstate == DOUBTED else self.apart()
+        results = zip(self.groups, written.results, strict=True)
+        left_out = [each.superseded() for group, result in results for each in group.left_out(result)]
+        if not left_out:
+            return []
+        self.statements = left_out
+        return [self]
 
     def apart(self) -> list[Flight]:
         """Return it as several: one for each who waits, and for each statement for which nobody does."""

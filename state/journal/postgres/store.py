@@ -91,12 +91,16 @@ class PostgresStore(Store, Forked):
         return await asyncio.to_thread(self.transact, work, alone=alone)
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
-        read = Read(sql, values)
+        return self._done(Read(sql, values))
+
+    async def aexecute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        return await self._adone(Read(sql, values))
+
+    def _done(self, read: Read) -> Rows:
         self._traffic.wait(read)
         return dicts(read.names, read.rows)
 
-    async def aexecute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
-        read = Read(sql, values)
+    async def _adone(self, read: Read) -> Rows:
         await self._traffic.until(read)
         return dicts(read.names, read.rows)
 
@@ -123,25 +127,25 @@ class PostgresStore(Store, Forked):
 
     def _query(self, sql: str, values: Sequence[Any]) -> Rows:
         _check_reads(sql)
-        return self.execute(sql, values)
+        return self._done(Read(sql, values, is_query=True))
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         return self._query(sql, values)
 
     async def _aquery(self, sql: str, values: Sequence[Any]) -> Rows:
         _check_reads(sql)
-        return await self.aexecute(sql, values)
+        return await self._adone(Read(sql, values, is_query=True))
 
     async def aquery(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         return await self._aquery(sql, values)
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        read = Read(sql, values)
+        read = Read(sql, values, is_query=True)
         self._traffic.wait(read)
         return read.rows
 
     async def arows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        read = Read(sql, values)
+        read = Read(sql, values, is_query=True)
         await self._traffic.until(read)
         return read.rows
 

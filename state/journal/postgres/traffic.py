@@ -36,7 +36,6 @@ from .wire import Wire
 
 R = TypeVar("R")
 LOSSES = 3  # in a row; then it is not the connection
-DOUBTED = "22012"  # a fence divides by zero
 
 
 class Traffic:
@@ -203,26 +202,19 @@ class Traffic:
         self._commits.settle()
         self._losses, self.trouble = 0, None
         segments = list(flight.segments)
-        written = segments.pop(0) if flight.groups else None
+        again = flight.again(segments.pop(0)) if flight.groups else []
         for read, segment in zip(flight.reads, segments, strict=True):
+            if again and read.is_query:  # it is to see what has not been written yet
+                self._queue.add(read)
+                continue
             if segment.error is None:
                 read.names, read.rows = segment.results[0].names, segment.results[0].rows
             self._finish(read, segment.error and explained(segment.error, self._address))
-        if written is None or written.error is None:
-            results = [] if written is None else written.results
-            left_out = [
-                statement.superseded()
-                for group, result in zip(flight.groups, results, strict=True)
-                for statement in group.left_out(result)
-            ]
-            if not left_out:
-                self._arrive(flight)
-                return
-            flight.statements = left_out
-            again = [flight]
+        flight.reads = []
+        if again:
+            self._hold(self._commit_apart, *again)
         else:
-            again = [flight] if written.error.sqlstate == DOUBTED else flight.apart()
-        self._hold(self._commit_apart, *again)
+            self._arrive(flight)
 
     def _lose(self, error: psycopg.Error) -> None:
         """Have what was under way done once more over another connection."""

@@ -229,6 +229,21 @@ def test_a_fence_fails_where_a_lease_is_lost(owners: tuple[Session, Session], da
     assert one.claims.fence(statements[2:]) is None
 
 
+async def test_a_query_sees_what_was_written_beside_a_run_that_has_lost_its_thread(
+    owners: tuple[Session, Session],
+) -> None:
+    """Nothing of what waits can be written as it stands: it is written apart, and only then is it read."""
+    one, other = owners
+    for thread in ("t", "u"):
+        one.claims.acquire(thread)
+    other.claims.end("u")
+    other.claims.acquire("u")
+    for thread in ("t", "u"):
+        one.journal.add_later(insert(replace(CALL, id=thread, thread_id=thread)))
+    rows = await one.journal.aquery("SELECT thread_id, status FROM calls ORDER BY thread_id")
+    assert [(row["thread_id"], row["status"]) for row in rows] == [("t", "answered"), ("u", "superseded")]
+
+
 async def test_a_resume_waits_for_a_dead_owners_claim_and_not_for_a_living_ones(postgres_url: str) -> None:
     given = Note()
     with Session(postgres_url, heartbeat_s=0.5) as dead, using(ScriptedModel(lambda *_: "kept")):

@@ -6,15 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stepgraph import Session
+from stepgraph import Ask, Session, arun, chain, step
 from stepgraph.errors import StoreError
 from stepgraph.state.journal.postgres import traffic
 from stepgraph.state.journal.postgres.transactions import in_transaction
+from stepgraph.state.journal.postgres.wire import Segment, Wire
+from stepgraph.testing import ScriptedModel
 
 PROGRAM = """
 import os, signal, sys, time
@@ -68,6 +72,11 @@ def test_a_killed_run_goes_on_in_postgres(postgres_url: str, tmp_path: Path) -> 
         assert isinstance(row["calls"], int)
 
 
+@dataclass
+class Note:
+    text: str = ""
+
+
 BEGUN = "INSERT INTO invocations (thread_id, trace, status, started_at) VALUES (?, ?, ?, ?)"
 
 
@@ -89,3 +98,56 @@ async def test_what_is_committed_apart_from_what_failed_is_waiting_until_then(
         assert seen[0]
         assert not store.is_waiting(statement)
         assert session.journal.query("SELECT thread_id FROM invocations") == [{"thread_id": "t"}]
+
+
+UNCLOSED = """
+import asyncio, os, sys
+from dataclasses import dataclass
+from stepgraph import Ask, Session, chain, step
+from stepgraph.testing import ScriptedModel
+
+@dataclass
+class State:
+    text: str = ""
+
+@step("text", model=ScriptedModel(lambda *_: "answered"))
+def write(_: State) -> Ask[str]:
+    return Ask("?")
+
+session = Session(sys.argv[1])
+asyncio.run(chain(write).compile().ainvoke(State(), session.config("t")))
+os._exit(0)
+"""
+
+
+def test_a_run_is_over_on_record_though_its_loop_ends_at_once_and_nobody_closes_the_session(
+    postgres_url: str,
+) -> None:
+    subprocess.run([sys.executable, "-c", UNCLOSED, postgres_url], check=True, timeout=60)
+    with Session(postgres_url) as session:
+        assert session.journal.query("SELECT status FROM runs") == [{"status": "done"}]
+        assert session.journal.query("SELECT expires_at FROM claims") == [{"expires_at": 0.0}]
+
+
+async def test_what_a_run_has_spent_is_read_with_its_end(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @step("text", model=ScriptedModel(lambda *_: "answered"))
+    def write(_: Note) -> Ask[str]:
+        return Ask("?")
+
+    sent: list[list[str]] = []
+    send = Wire.send
+
+    def seen(self: Wire, segments: Sequence[Segment]) -> None:
+        sent.append([query.sql.decode() for segment in segments for query in segment.queries])
+        send(self, segments)
+
+    with Session(postgres_url) as session:
+        monkeypatch.setattr(Wire, "send", seen)
+        result = await arun(chain(write).compile(), Note(), session)
+    assert result.spent.calls == 1
+    last = " ".join(next(each for each in reversed(sent) if any("UPDATE" in sql for sql in each)))
+    assert "runs SET status" in last
+    assert "claims SET expires_at = 0" in last
+    assert "family" in last
