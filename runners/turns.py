@@ -27,18 +27,14 @@ from ..state.errors import (
 )
 from ..state.event_loops import in_thread
 from ..state.halts import HALTED, Halt
+from ..state.journal.job_turns import Attempts, begin_turn, end_turn, forgive_turn, is_due_now
 from ..state.journal.jobs import (
-    Attempts,
     JobRecord,
     JobStatus,
-    begin_turn,
     drop_answers,
-    end_turn,
     fail_unbegun,
     find_job,
-    forgive_turn,
     given_answers,
-    is_due_now,
     last_trace,
     pin_job,
 )

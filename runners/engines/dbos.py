@@ -26,7 +26,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from ...state.database import PostgresAddress
 from ...state.errors import EngineUnreachable, InputError, StepgraphError
 from ...state.event_loops import in_thread
-from ...state.journal.jobs import JobRecord, overdue_jobs, take_job
+from ...state.journal.job_turns import overdue_jobs, take_job
+from ...state.journal.jobs import JobRecord
 from ...state.session.session import Session
 from ..outcomes import Job, Outcome
 from ..turns import Turn

@@ -9,7 +9,8 @@ from typing import Final
 
 from ...state.errors import StoreError
 from ...state.event_loops import in_thread
-from ...state.journal.jobs import LOCAL, JobRecord, renew_turns, take_job
+from ...state.journal.job_turns import renew_turns, take_job
+from ...state.journal.jobs import LOCAL, JobRecord
 from ...state.journal.journal import Journal
 from ...state.session.session import Session
 from ..outcomes import Job

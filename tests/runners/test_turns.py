@@ -15,16 +15,8 @@ from stepgraph.runners import turns
 from stepgraph.runners.loading import Loaded
 from stepgraph.runners.turns import Outcome, Turn
 from stepgraph.state.errors import ClaimLost
-from stepgraph.state.journal.jobs import (
-    JobRecord,
-    begin_turn,
-    end_turn,
-    find_job,
-    give_answers,
-    submit_job,
-    take_job,
-    wake_job,
-)
+from stepgraph.state.journal.job_turns import begin_turn, end_turn, take_job
+from stepgraph.state.journal.jobs import JobRecord, find_job, give_answers, submit_job, wake_job
 from stepgraph.tracing.record.pending import read_waiting
 
 from ..state.journal.test_journal import CALL
