@@ -208,9 +208,12 @@ class _Run(Generic[OutputT]):
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
         await session.journal.until_free()
         terms = NEW_THREAD
-        if thread_id is not None:
+        if thread_id is None:
+            session.journal.new_threads.add_untouched(thread)
+        else:
+            known = options.get("extra", {}).get(TERMS_KEY)
             is_limited = options.get("budget") is not None
-            terms = await session.journal.aterms_of(thread, is_limited=is_limited)
+            terms = await session.journal.aterms_of(thread, known, is_limited=is_limited)
         config = session.config(
             thread,
             budget=options.get("budget"),

@@ -40,7 +40,8 @@ from ..state.journal.jobs import (
 )
 from ..state.journal.parts import find_part, has_parts
 from ..state.journal.records import Description
-from ..state.names import HALT_KEY, MODELS_KEY, SPREAD_KEY
+from ..state.journal.spending import Terms
+from ..state.names import HALT_KEY, MODELS_KEY, SPREAD_KEY, TERMS_KEY
 from ..state.run_context import RunContext, for_reading
 from ..state.schema import parse_input, values_of
 from ..state.session.internals import Tap
@@ -181,6 +182,7 @@ class Turn:
         async with beating(beat):
             while (running := self._running.get(record.thread_id)) is not None and running.is_ending:
                 await asyncio.wait({running.outcome})
+                record = replace(record, former=record.former or self.owner)  # it went on until now
             if running is None:
                 running = self._running[record.thread_id] = _Running(record)
                 running.outcome = asyncio.ensure_future(self._whole(running))
@@ -198,7 +200,8 @@ class Turn:
             if record.former not in (None, self.owner):  # it died, or stood still: if it wakes, too late
                 await in_thread(self.session.claims.end, record.thread_id)
             if record.former is not None:  # until now it may have begun what its turn was for
-                record = replace(record, begun=await in_thread(last_trace, journal, record.thread_id))
+                begun = await in_thread(last_trace, journal, record.thread_id)
+                record = replace(record, begun=begun, is_touched=True)
             outcome = await self._outcome(await self._pinned(record), halt)
             if outcome.kind in UNCHANGED:
                 await in_thread(pin_job, journal, running.record, record.version)
@@ -262,6 +265,8 @@ class Turn:
                 is_part = True
         description = Description(loaded.reference, self._models, record.input)
         stream = await self._broadcast.begin(record)
+        if not record.is_touched:
+            self.session.journal.new_threads.add_untouched(record.thread_id)
         try:
             options = _options(record, description, halt, stream.tap)
             spreader = JobSpreader(self.session, record, graph, self.submit)
@@ -383,7 +388,9 @@ async def _nobody(_: Job) -> None:
 def _options(record: JobRecord, description: Description, halt: Halt, tap: Tap) -> RunOptions:
     plain = dict(record.options)
     limits = plain.pop("budget", None)
-    extra = {HALT_KEY: halt, **tap.configurable}
+    extra: dict[str, Any] = {HALT_KEY: halt, **tap.configurable}
+    if record.former is None:  # nobody has run it since its turn began
+        extra[TERMS_KEY] = Terms(record.budget, record.lane)
     options = RunOptions(description=description, extra=extra, callbacks=[tap.handler])
     if limits is not None:
         options["budget"] = tuple(Budget(**each) for each in limits)

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from ..blobs import referring
 from ..errors import InputError
+from ..statuses import Lane
 from .journal import Journal
 from .records import Description, Statement
 
@@ -22,6 +23,7 @@ COLUMNS: Final = (
     "thread_id, graph, version, trace, input, options, engine, link, status, kind, attempts, due_at, "
     "epoch, owner, former, stop"
 )
+_FLAGS: Final = ("stop", "is_touched", "is_part", "is_heard")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ class JobRecord:
     """One row; times are Unix seconds of the database's clock. `input` and `options` are plain data.
 
     Of one whose turn has begun, `begun` is the number of the latest input that was begun before, -1 without
-    one. `is_part` says whether its thread is a part of another one, `is_heard` whether anybody listens.
+    one; `budget` and `lane` are those under which its thread ran last, and `is_touched` says whether it was
+    ever claimed, begun, or given a state. `is_part` says whether its thread is a part of another one,
+    `is_heard` whether anybody listens.
     """
 
     thread_id: str
@@ -49,6 +53,9 @@ class JobRecord:
     stop: bool = False
     version: str | None = None
     begun: int = -1
+    budget: str | None = None
+    lane: Lane | None = None
+    is_touched: bool = True
     is_part: bool = False
     is_heard: bool = False
 
@@ -106,7 +113,7 @@ def job_of(journal: Journal, row: Mapping[str, Any]) -> JobRecord:
     """Return the job that a row of these columns says."""
     texts = {"input": journal.whole(row["input"]), "options": row["options"]}
     data = {name: json.loads(text) for name, text in texts.items()}
-    flags = {name: bool(row.get(name)) for name in ("stop", "is_part", "is_heard")}
+    flags = {name: bool(row.get(name)) for name in _FLAGS if name in row}
     return JobRecord(**{**row, **data, **flags})
 
 

@@ -84,9 +84,14 @@ class Spending:
         """Return the terms under which a thread ran last."""
         return _terms_in(self.query(_TERMS, (thread_id,)))
 
-    async def aterms_of(self, thread_id: str, *, is_limited: bool = False) -> Terms:
-        """Like `terms_of`; with what the thread has had, if `is_limited`, or if it was by then."""
-        terms = _terms_in(await self.aquery(_TERMS, (thread_id,)))
+    async def aterms_of(
+        self, thread_id: str, known: Terms | None = None, *, is_limited: bool = False
+    ) -> Terms:
+        """Like `terms_of`; with what the thread has had, if `is_limited`, or if it was by then.
+
+        What is `known` is not read again.
+        """
+        terms = _terms_in(await self.aquery(_TERMS, (thread_id,))) if known is None else known
         if not is_limited and terms.budget is None:
             return terms
         (spent,) = await self.aquery(_SPENT, (thread_id,))

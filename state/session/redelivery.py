@@ -30,7 +30,8 @@ async def is_untouched(config: RunnableConfig) -> bool:
     session = values.get(SESSION_KEY)
     if session is None or values.get(CONFIG_KEY_CHECKPOINTER) is not session.checkpointer:
         return False
-    return not await session.journal.is_touched(str(values["thread_id"]))
+    thread = str(values["thread_id"])
+    return session.journal.new_threads.take_untouched(thread) or not await session.journal.is_touched(thread)
 
 
 def undelivered(input: Any, config: RunnableConfig) -> Any:

@@ -15,6 +15,7 @@ from stepgraph.runners import turns
 from stepgraph.runners.loading import Loaded
 from stepgraph.runners.turns import Outcome, Turn
 from stepgraph.state.errors import ClaimLost
+from stepgraph.state.halts import Halt
 from stepgraph.state.journal.job_turns import begin_turn, end_turn, take_job
 from stepgraph.state.journal.jobs import JobRecord, find_job, give_answers, submit_job, wake_job
 from stepgraph.tracing.record.pending import read_waiting
@@ -23,6 +24,7 @@ from ..state.journal.test_journal import CALL
 from .engines.flows import Mail
 
 LEASE_S = 60.0
+ONE_CALL = '{"calls": 1}'
 
 
 @step("text")
@@ -231,3 +233,59 @@ async def test_who_has_lost_a_thread_writes_nothing_more_of_it_at_once(
         assert other.journal.query("SELECT status FROM runs") == [{"status": "running"}]
         assert other.journal.query("SELECT status FROM calls") == [{"status": "superseded"}]
         other.claims.acquire("t")  # nobody waits until the claim would have ended by itself
+
+
+async def test_a_turn_that_waited_for_its_own_earlier_one_goes_on_with_what_that_has_begun(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was on record of the thread when it began: the earlier turn had not claimed it yet."""
+    model = session.models = Held()
+    model.may.set()
+    turn = worker(session, chain(write, seal))
+    begin, begins, may = turn._broadcast.begin, asyncio.Event(), asyncio.Event()
+
+    async def begun(record: JobRecord) -> Any:
+        begins.set()
+        await may.wait()
+        return await begin(record)
+
+    monkeypatch.setattr(turn._broadcast, "begin", begun)
+    monkeypatch.setattr(Halt, "ask", lambda *_: None)  # it is told too late
+    submit(session)
+    first = taken(session, turn)
+    turning = [asyncio.create_task(turn.take(first))]
+    await begins.wait()
+    await handed_back(session, first)
+    turn.forsake("t", first.epoch)
+    second = taken(session, turn)
+    assert not second.is_touched
+    turning.append(asyncio.create_task(turn.take(second)))
+    await asyncio.sleep(0)
+    may.set()
+    await asyncio.gather(*turning)
+    assert status(session) == "done"
+    assert model.asked == {"Write to Ada": 1, "Seal Ada": 1}
+
+
+async def test_a_turn_knows_its_threads_terms_and_whether_anything_was_on_record_of_it(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = session.models = Held()
+    model.may.set()
+    turn = worker(session, chain(write, seal))
+    submit(session)
+    assert (await turn.take(first := taken(session, turn))).status == "done"
+    assert (first.budget, first.lane, first.is_touched) == (None, None, False)
+    session.journal.write([("UPDATE runs SET budget = ?, lane = 'live' WHERE thread_id = 't'", (ONE_CALL,))])
+    submit_job(session.journal, JobRecord("t", "mail", 1, {"to": "Bob"}))
+    second = taken(session, turn)
+    assert (second.budget, second.lane, second.is_touched) == (ONE_CALL, "live", True)
+    read = session.journal.aterms_of
+
+    async def reading(thread: str, known: Any = None, **options: Any) -> Any:
+        assert known is not None
+        return await read(thread, known, **options)
+
+    monkeypatch.setattr(session.journal, "aterms_of", reading)
+    assert (await turn.take(second)).status == "partial"  # two calls were made before
+    assert model.asked == {"Write to Ada": 1, "Seal Ada": 1}

@@ -12,8 +12,9 @@ import pytest
 from langgraph.graph import START, StateGraph
 from langgraph.types import RetryPolicy
 
-from stepgraph import Ask, Session, chain, fan_out, step
+from stepgraph import Ask, Session, arun, chain, fan_out, step
 from stepgraph.errors import ThreadBusy
+from stepgraph.state.journal.new_threads import MOST, NewThreads
 from stepgraph.state.journal.records import Description
 from stepgraph.testing import ScriptedModel
 from stepgraph.tracing import fork
@@ -161,3 +162,39 @@ async def test_of_two_that_claim_a_thread_at_once_one_is_refused(tmp_path: Path)
             "True",
         ]
         assert found[2] is True
+
+
+async def test_a_thread_whose_name_is_new_is_not_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    with Session(tmp_path / "runs.sqlite") as session:
+        is_touched = session.journal.is_touched
+
+        async def looking(thread: str) -> bool:
+            looked.append(thread)
+            return await is_touched(thread)
+
+        monkeypatch.setattr(session.journal, "is_touched", looking)
+        result = await arun(Life().graph(), State("x"), session)
+        assert looked == []
+        await arun(Life().graph(), {"text": "y"}, session, result.thread_id)
+        assert looked == [result.thread_id]
+
+
+def test_it_is_known_once_and_only_until_somebody_claims_the_thread(tmp_path: Path) -> None:
+    with Session(tmp_path / "runs.sqlite") as session:
+        known = session.journal.new_threads
+        for thread in ("t", "u"):
+            known.add_untouched(thread)
+        assert [known.take_untouched("t") for _ in range(2)] == [True, False]
+        session.claims.acquire("u")
+        assert not known.take_untouched("u")
+
+
+def test_only_so_many_are_kept_that_nobody_begins() -> None:
+    known = NewThreads()
+    for number in range(MOST + 1):
+        known.add_untouched(str(number))
+    assert not known.take_untouched("0")
+    assert known.take_untouched("1")
