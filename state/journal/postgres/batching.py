@@ -16,9 +16,10 @@ from ...blobs import CARRIERS, blobs_of
 from ..blobs import INSERT_BLOB
 from ..budget_accounts import in_order
 from ..records import CallStatement, Statement, ThreadStatement
-from .forms import Form, insert_form, rows_of_marks, update_form
+from .arrays import WORTH, arrays
+from .forms import Form, insert_form, update_form
 from .sql import of_langgraph
-from .values import encoded
+from .values import Encoded, encoded
 from .wire import Query, Result
 
 MOST_VALUES = 8000  # of one statement; Postgres takes 65,535
@@ -108,16 +109,20 @@ class Batching:
         return groups
 
     def queries(self, groups: Iterable[Group]) -> list[Query]:
-        return [Query(self._sql(group).encode(), encoded(group.values)) for group in groups]
+        return [self._query(group) for group in groups]
 
-    def _sql(self, group: Group) -> str:
-        form, translated = group.form, self._translated
+    def _query(self, group: Group) -> Query:
+        form, values = group.form, group.values
+        columns: Encoded | None = None
         if form is None or group.rows == 1:
-            sql = translated(group.sql)
+            sql = self._translated(group.sql)
         else:  # in parts: the marks of thousands of values are not looked for
-            marks = rows_of_marks(form.width, group.rows, form.kinds)
-            sql = f"{translated(form.head)}{marks}{translated(form.tail)}"
-        return f"{sql} RETURNING id" if group.answers else sql
+            columns = arrays(form.kinds, values) if len(values) >= WORTH else None
+            rows = form.listed(group.rows) if columns is None else form.unnested()
+            sql = f"{self._translated(form.head)}{rows}{self._translated(form.tail)}"
+        if group.answers:
+            sql = f"{sql} RETURNING id"
+        return Query(sql.encode(), encoded(values) if columns is None else columns)
 
 
 def _open(groups: Sequence[Group], statement: Statement, form: Form) -> Group | None:

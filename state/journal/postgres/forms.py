@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from .arrays import marks_of_arrays
 from .sql import KEYS
 from .tables import types
 
@@ -26,7 +27,7 @@ class Form:
     """What a statement of one row is made of; `keys` says where a row has what no other row has.
 
     Sent as one with others it is `head`, the rows of values, and `tail`; `kinds` are the values' types, where
-    Postgres has to be told.
+    each is known.
     """
 
     table: str
@@ -34,7 +35,19 @@ class Form:
     keys: tuple[int, ...] | None
     head: str
     tail: str
-    kinds: tuple[str, ...] = ()
+    kinds: tuple[str, ...]
+    is_update: bool = False
+
+    def listed(self, rows: int) -> str:
+        """Return the rows as a list; Postgres takes the types of an INSERT's values from their columns."""
+        if not self.is_update:
+            return f"VALUES {rows_of_marks(self.width, rows)}"
+        return f"(VALUES {rows_of_marks(self.width, rows, self.kinds)})"
+
+    def unnested(self) -> str:
+        """Return the rows as one array for each column."""
+        arrays = marks_of_arrays(self.width)
+        return arrays if self.is_update else f"SELECT * FROM {arrays}"
 
     def key(self, values: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(values[at] for at in self.keys or ())
@@ -57,12 +70,15 @@ def insert_form(sql: str) -> Form | None:
         return None
     table, columns, marks, tail = row.groups()
     keys = None
+    names = [name.strip(' "') for name in columns.split(",")]
     if "DO UPDATE" in tail.upper():  # which cannot change one row twice
         if table not in KEYS:
             return None
-        names = [name.strip(' "') for name in columns.split(",")]
         keys = tuple(names.index(name) for name in KEYS[table])
-    return Form(table, marks.count("?"), keys, f"{sql[: row.end(2) + 1]} VALUES ", f" {tail.strip()}")
+    types_of_columns = types().get(table, {})
+    known = all(name in types_of_columns for name in names)
+    kinds = tuple(types_of_columns[name] for name in names) if known else ()
+    return Form(table, marks.count("?"), keys, f"{sql[: row.end(2) + 1]} ", f" {tail.strip()}", kinds)
 
 
 def update_form(sql: str) -> Form | None:
@@ -93,7 +109,8 @@ def update_form(sql: str) -> Form | None:
         table,
         len(names),
         tuple(compared),
-        f"UPDATE {table} SET {sets} FROM (VALUES ",
-        f") AS v ({', '.join(names)}) WHERE {where}",
+        f"UPDATE {table} SET {sets} FROM ",
+        f" AS v ({', '.join(names)}) WHERE {where}",
         tuple(kinds[str(name)] for name in columns),
+        is_update=True,
     )

@@ -42,7 +42,7 @@ def encoded(values: Iterable[Any]) -> Encoded:
 
 def _other(value: Any) -> tuple[bytes, int, int]:
     if isinstance(value, str):
-        return _text(value), _TEXT, 0
+        return text_bytes(value), _TEXT, 0
     if isinstance(value, int):
         return b"%d" % bindable(value), _INT, 0
     if isinstance(value, float):
@@ -50,7 +50,8 @@ def _other(value: Any) -> tuple[bytes, int, int]:
     return bytes(value), _BYTES, 1
 
 
-def _text(value: str) -> bytes:
+def text_bytes(value: str) -> bytes:
+    """Return a text as it is sent."""
     if not value.isascii():
         if _SIGN in value:
             value = value.replace(_SIGN, _ITSELF)

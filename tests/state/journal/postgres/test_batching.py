@@ -9,6 +9,8 @@ import pytest
 
 from stepgraph import Session
 from stepgraph.state.journal.journal import Journal
+from stepgraph.state.journal.postgres import batching
+from stepgraph.state.journal.postgres.arrays import LARGEST, arrays
 from stepgraph.state.journal.postgres.forms import update_form
 from stepgraph.state.journal.records import CallKey, Decision, Statement, ThreadStatement
 
@@ -43,7 +45,13 @@ def moved(thread: str, number: int) -> Statement:
 def statements_of(journal: Journal, seed: int, monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     """Return what many runs write, in an order that chance makes."""
     chance, found = random.Random(seed), []
-    monkeypatch.setattr(journal, "add_later", lambda *statements: found.extend(statements))
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "add_later", lambda *statements: found.extend(statements))
+        write_some(journal, chance, found)
+    return found
+
+
+def write_some(journal: Journal, chance: random.Random, found: list[Statement]) -> None:
     for number in range(60):
         thread = chance.choice(THREADS)
         decided = Decision(thread, f"task {number % 4}", "p", "route", f"{number}", None, None, 1.0)
@@ -61,8 +69,6 @@ def statements_of(journal: Journal, seed: int, monkeypatch: pytest.MonkeyPatch) 
             "move": lambda thread=thread, number=number: found.append(moved(thread, number % 5)),
         }
         what[chance.choice(list(what))]()
-    monkeypatch.undo()
-    return found
 
 
 def content_of(session: Session) -> dict[str, list[Any]]:
@@ -74,10 +80,12 @@ def content_of(session: Session) -> dict[str, list[Any]]:
     return found
 
 
+@pytest.mark.parametrize("worth", [2, 10**9], ids=["as arrays", "as a list"])
 def test_statements_in_one_transaction_come_to_the_same_as_one_by_one(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, worth: int
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 7.0)
+    monkeypatch.setattr(batching, "WORTH", worth)
     with Session(f"{postgres_url}?schema=one") as one, Session(f"{postgres_url}?schema=many") as many:
         for seed in range(5):
             statements = statements_of(one.journal, seed, monkeypatch)
@@ -114,3 +122,71 @@ def test_runs_that_begin_and_end_beside_each_other_are_a_few_statements(
 )
 def test_only_updates_that_cannot_touch_each_other_are_sent_as_one(sql: str, is_one_of_many: bool) -> None:
     assert (update_form(sql) is not None) == is_one_of_many
+
+
+WRITTEN = (
+    "INSERT INTO writes (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, "
+    "value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+TEXTS = ["", "\0", "a\0b", "\u2400", "\u24000", "é", "\ud800", '{"a", NULL}', "NULL", "\\", None]
+INTEGERS = [0, -1, 2**63 - 1, -(2**63), 2**70, True]
+NUMBERS = [0.0, 0.1, -1e308, float("inf"), 7]
+BYTES = [b"", b"\0\xff", bytearray(b"ab"), memoryview(b"cd"), None]
+
+
+def odd_statements() -> list[Statement]:
+    """Return rows with values that are easily changed on their way, in each kind of column."""
+    statements: list[Statement] = []
+    for at in range(12):
+        text, data = TEXTS[at % len(TEXTS)], BYTES[at % len(BYTES)]
+        row = (f"t{at}", text or "", "c", "k", "", INTEGERS[at % len(INTEGERS)], "channel", text, data)
+        statements.append((WRITTEN, row))
+        sql, values = begun(f"t{at}", at)
+        statements.append((sql, (*values[:3], NUMBERS[at % len(NUMBERS)])))
+    return statements
+
+
+def test_values_that_are_sent_as_arrays_come_back_as_those_of_a_list_do(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = []
+    for worth in (2, 10**9):
+        monkeypatch.setattr(batching, "WORTH", worth)
+        with Session(f"{postgres_url}?schema=worth_{worth}") as session:
+            session.journal.write(odd_statements())
+            writes = session.journal.query("SELECT * FROM writes ORDER BY thread_id")
+            begins = session.journal.query("SELECT thread_id, started_at FROM invocations ORDER BY thread_id")
+        contents.append(([{n: v for n, v in row.items() if n != "rowid"} for row in writes], begins))
+    assert contents[0] == contents[1]
+    assert len(contents[0][0]) == len(contents[0][1]) == 12
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("TEXT", ["a", 1]),
+        ("BIGINT", [1, "1"]),
+        ("BIGINT", [1, 1.5]),
+        ("DOUBLE PRECISION", [1.0, "1"]),
+        ("BYTEA", [b"a", "a"]),
+        ("TEXT", ["a" * (LARGEST // 2), "b" * (LARGEST // 2), "c"]),
+    ],
+    ids=[
+        "number as text",
+        "text as integer",
+        "fraction as integer",
+        "text as number",
+        "text as bytes",
+        "large",
+    ],
+)
+def test_what_does_not_go_into_an_array_is_sent_as_a_list(kind: str, values: list[Any]) -> None:
+    assert arrays([kind], values) is None
+
+
+def test_rows_of_another_type_than_their_columns_are_written_all_the_same(postgres_url: str) -> None:
+    number = batching.WORTH
+    with Session(postgres_url) as session:
+        sql, _ = begun("t", 0)
+        session.journal.write([(sql, (f"{at}", at, at, 1.0)) for at in range(number)])  # a status is a text
+        assert session.journal.query("SELECT count(*) AS n FROM invocations WHERE status = '7'") == [{"n": 1}]
