@@ -8,12 +8,15 @@ loopback; they write to the disk as they do in earnest. Contenders take turns wi
 ratios, not the milliseconds.
 
 LangGraph's AsyncPostgresSaver takes part where it is installed (`pip install langgraph-checkpoint-postgres
-psycopg-pool`): plain LangGraph with the same three nodes, whose answers are constants.
+psycopg-pool`): plain LangGraph with the same three nodes. In one run of it they ask a LangChain model in the
+process, so that it does what ours does (and keeps no answers, costs, budgets or claims); in the other one
+they return a constant, so that it is the checkpointer alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import secrets
@@ -28,6 +31,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypedDict
 
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.graph import START, StateGraph
 
 from cluster.pgbouncer import PgBouncer
@@ -36,10 +42,11 @@ from cluster.processes import own_folder
 from stepgraph import Ask, Session, chain, step
 from stepgraph.testing import ScriptedModel
 
-AT_ONCE, CALLS, ROUNDS = 200, 3, 3
+AT_ONCE, CALLS, ROUNDS = 200, 3, 7
 PROCESSES, AT_ONCE_EACH = 4, 100
 POOL = 8
-FILE, POSTGRES, BOUNCED, SAVER = "SQLite", "Postgres", "Postgres through PgBouncer", "AsyncPostgresSaver"
+FILE, POSTGRES, BOUNCED = "SQLite", "Postgres", "Postgres through PgBouncer"
+SAVER, CONSTANT = "AsyncPostgresSaver", "AsyncPostgresSaver, no model"
 ANSWER = "Switch the lamp off and on again, then write to us."
 
 
@@ -67,19 +74,47 @@ def third(state: State) -> Ask[str]:
     return Ask(f"Make it shorter: {state['second']}")
 
 
+class Chat(BaseChatModel):
+    """A LangChain model in the process that answers at once."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "constant"
+
+    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(ANSWER))])
+
+    async def _agenerate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        return self._generate(messages)
+
+
 APP = chain(first, second, third).compile()
 Runs = Callable[[int], Awaitable[None]]
 
 
-def plain() -> StateGraph[Any, Any, Any, Any]:
-    """Return the same graph as LangGraph has it, without a model."""
+def plain(asks: bool) -> StateGraph[Any, Any, Any, Any]:
+    """Return the same graph as LangGraph has it, whose nodes ask a model, or return a constant."""
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(State)
     before = START
-    for name in ("first", "second", "third"):
-        graph.add_node(name, _answering(name))
+    prompts = {
+        "first": lambda _: "The lamp does not turn on.",
+        "second": lambda state: f"Make it friendlier: {state['first']}",
+        "third": lambda state: f"Make it shorter: {state['second']}",
+    }
+    for name, prompt in prompts.items():
+        graph.add_node(name, _asking(name, prompt) if asks else _answering(name))
         graph.add_edge(before, name)
         before = name
     return graph
+
+
+def _asking(name: str, prompt: Callable[[State], str]) -> Any:
+    model = Chat()
+
+    async def asked(state: State) -> dict[str, Any]:
+        return {name: (await model.ainvoke(prompt(state))).content}
+
+    return asked
 
 
 def _answering(name: str) -> Any:
@@ -92,7 +127,7 @@ def _answering(name: str) -> Any:
 @asynccontextmanager
 async def opened(name: str, place: str) -> AsyncIterator[Runs]:
     """Yield what makes so many runs at once."""
-    if name != SAVER:
+    if name not in (SAVER, CONSTANT):
         with Session(place) as session:
 
             async def runs(number: int) -> None:
@@ -108,7 +143,7 @@ async def opened(name: str, place: str) -> AsyncIterator[Runs]:
     async with Pool(place, min_size=POOL, max_size=POOL, kwargs=options, open=False) as pool:
         saver = AsyncPostgresSaver(pool)
         await saver.setup()
-        app: Any = plain().compile(checkpointer=saver)
+        app: Any = plain(name == SAVER).compile(checkpointer=saver)
 
         async def saved(number: int) -> None:
             configs = ({"configurable": {"thread_id": secrets.token_hex(8)}} for _ in range(number))
@@ -146,6 +181,7 @@ async def one_process(places: dict[str, str], pid: int) -> dict[str, list[Figure
         }
         for round_ in range(ROUNDS + 1):
             for name, runs in contenders.items():
+                gc.collect()  # nobody pays for what another one left
                 server, client, wall = cpu_below(pid), time.process_time(), time.perf_counter()
                 await runs(AT_ONCE)
                 number = AT_ONCE * CALLS
@@ -156,6 +192,7 @@ async def one_process(places: dict[str, str], pid: int) -> dict[str, list[Figure
                 }
                 if round_:  # the first one does not count
                     figures[name].append(values)
+            gc.freeze()  # as a worker does: what is imported is nobody's work
     return figures
 
 
@@ -165,6 +202,7 @@ def worker(name: str, place: str, pipe: Connection) -> None:
     async def work() -> None:
         async with opened(name, place) as runs:
             await runs(5)
+            gc.freeze()
             pipe.send(0.0)
             while await asyncio.to_thread(pipe.recv):
                 began = time.process_time()
@@ -216,19 +254,22 @@ def table(title: str, figures: dict[str, list[Figures]]) -> str:
     base = medians[FILE]
     for name, row in medians.items():
         lines.append(
-            f"{name:28} client {row['client']:5.2f} ({row['client'] / base['client']:4.2f} x SQLite)  "
+            f"{name:29} client {row['client']:5.2f} ({row['client'] / base['client']:4.2f} x SQLite)  "
             f"Postgres {row['server']:5.2f}  {row['calls/s']:6.0f} calls/s "
             f"({row['calls/s'] / base['calls/s']:4.2f} x SQLite)"
         )
     if BOUNCED in medians:
         bounced = medians[BOUNCED]["client"] / medians[POSTGRES]["client"]
         lines.append(f"PgBouncer / Postgres, client: {bounced:.2f}")
-    if SAVER in medians:
-        faster = medians[POSTGRES]["calls/s"] / medians[SAVER]["calls/s"]
-        less = sum(medians[SAVER][kind] for kind in ("client", "server")) / sum(
-            medians[POSTGRES][kind] for kind in ("client", "server")
-        )
-        lines.append(f"Postgres / {SAVER}: {faster:.1f} times the calls/s; 1/{less:.1f} of the CPU of both")
+    for saver in (SAVER, CONSTANT):
+        if saver in medians:
+            faster = medians[POSTGRES]["calls/s"] / medians[saver]["calls/s"]
+            less = sum(medians[saver][kind] for kind in ("client", "server")) / sum(
+                medians[POSTGRES][kind] for kind in ("client", "server")
+            )
+            lines.append(
+                f"Postgres / {saver}: {faster:.1f} times the calls/s; 1/{less:.1f} of the CPU of both"
+            )
     return "\n".join(lines)
 
 
@@ -240,7 +281,8 @@ def main() -> None:
     bouncer.start()
     url = server.lend()
     pid = int((folder / "postgres" / "postmaster.pid").read_text(encoding="utf-8").split()[0])
-    stock = {SAVER: server.lend()} if find_spec("langgraph.checkpoint.postgres") else {}
+    savers = (SAVER, CONSTANT) if find_spec("langgraph.checkpoint.postgres") else ()
+    stock = {name: server.lend() for name in savers}
     with tempfile.TemporaryDirectory() as files:
         places = {FILE: str(Path(files, "one.sqlite")), POSTGRES: url}
         bounced = {BOUNCED: f"{bouncer.url(url)}?schema=bounced"}

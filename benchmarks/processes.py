@@ -75,13 +75,14 @@ def compare(
     contenders: dict[str, Contender[T]],
     measured: Callable[[T], Awaitable[dict[str, float]]],
     table: Callable[[Rounds], str],
+    rounds: int = 7,
 ) -> None:
     """Run the command line of a benchmark whose contenders take turns: all of them, or one as a worker.
 
     With `--beside FOLDER`, those whose names begin with "stepgraph" take turns with the same ones of that
     tree, if its benchmark has them too; what the others cost does not depend on the tree.
     """
-    parser = options_of(doc)
+    parser = options_of(doc, rounds)
     parser.add_argument("--beside", type=Path, help="another tree, such as a worktree of an earlier commit")
     parser.add_argument("--worker", nargs=2, metavar=("NAME", "URL"), help=argparse.SUPPRESS)
     options = parser.parse_args()
