@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from stepgraph import Ask, Session, arun, chain, step
+from stepgraph import Ask, Budget, Session, arun, chain, step
 from stepgraph.errors import StoreError
 from stepgraph.state.journal.postgres import traffic
 from stepgraph.state.journal.postgres.transactions import in_transaction
@@ -75,6 +76,7 @@ def test_a_killed_run_goes_on_in_postgres(postgres_url: str, tmp_path: Path) -> 
 @dataclass
 class Note:
     text: str = ""
+    given: str = ""
 
 
 BEGUN = "INSERT INTO invocations (thread_id, trace, status, started_at) VALUES (?, ?, ?, ?)"
@@ -151,3 +153,29 @@ async def test_what_a_run_has_spent_is_read_with_its_end(
     assert "runs SET status" in last
     assert "claims SET expires_at = 0" in last
     assert "family" in last
+
+
+async def test_a_thread_that_goes_on_does_not_block_its_event_loop_by_reading_what_it_had(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others run in it, and the database may be far away."""
+    here = threading.get_ident()
+
+    @step("text", model=ScriptedModel(lambda *_: "answered"))
+    def write(note: Note) -> Ask[str]:
+        return Ask(f"?{note.given}")
+
+    app = chain(write).compile()
+    with Session(postgres_url) as session:
+        await arun(app, Note(), session, "t")
+        wait = traffic.Traffic.wait
+
+        def waiting(self: traffic.Traffic, work: Any) -> None:
+            assert threading.get_ident() != here, work
+            wait(self, work)
+
+        monkeypatch.setattr(traffic.Traffic, "wait", waiting)
+        for given in ("again", "again", "once more"):
+            result = await arun(app, {"given": given}, session, "t", budget=Budget(calls=9))
+            assert result.status == "done"
+        monkeypatch.undo()
