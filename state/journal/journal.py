@@ -64,7 +64,7 @@ class Journal(Spending):
         self.blob, self.whole = store.blob, store.whole
         self.new_threads = store.new_threads
         self.is_touched: Together[str, bool] = Together(partial(touched, store.aquery))
-        self.spent_and_cut: Together[str, Spent] = Together(partial(spent_and_cut, store.aquery))
+        self.spent_and_cut: Together[str, Spent] = Together(partial(spent_and_cut, store.aquery), most=100)
         self.has_to_wait, self.until_free = store.has_to_wait, store.until_free
         self.check_writable, self._commits = store.check_writable, CallCommits(store)
         self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str, int]]] = WeakKeyDictionary()

@@ -14,7 +14,7 @@ from langgraph.types import Command
 from ..journal.begun import abegun_at, begun_at
 from ..journal.journal import Journal
 from ..json_text import json_text
-from ..names import CHECKED_KEY, RESTART_KEY, SESSION_KEY
+from ..names import CHECKED_KEY, RESTART_KEY, SESSION_KEY, UNTOUCHED_KEY
 from .internals import CONFIG_KEY_CHECKPOINTER
 
 
@@ -32,8 +32,7 @@ async def is_untouched(config: RunnableConfig) -> bool:
     session = values.get(SESSION_KEY)
     if session is None or values.get(CONFIG_KEY_CHECKPOINTER) is not session.checkpointer:
         return False
-    thread = str(values["thread_id"])
-    return session.journal.new_threads.take_untouched(thread) or not await session.journal.is_touched(thread)
+    return bool(values.get(UNTOUCHED_KEY)) or not await session.journal.is_touched(str(values["thread_id"]))
 
 
 def undelivered(input: Any, config: RunnableConfig) -> Any:
