@@ -20,12 +20,13 @@ from ..state.budget import Budgets, Ledger, limiting_supersteps
 from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
 from ..state.journal.spending import NEW_THREAD
-from ..state.names import STARTER_KEY, TERMS_KEY
+from ..state.names import TERMS_KEY, UNTOUCHED_KEY
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
 from ..state.session.foreign_calls import handlers_of
 from ..state.session.keeping import abrought_up, check_graph, told_of_changes
 from ..state.session.pauses import budget_end
+from ..state.session.recorder import ThreadTouched
 from ..state.session.session import Session, new_thread_id, text_of_id
 from ..state.statuses import Lane
 from ..tracing.record.pending import is_due, unanswered
@@ -76,7 +77,11 @@ async def arun(
     begins anew.
     """
     run = await _Run.begin(graph, session, thread_id, options)
-    return await run.finish(await run.input(state))
+    try:
+        return await run.finish(await run.input(state))
+    except ThreadTouched:
+        run = await _Run.begin(graph, session, thread_id, looking_up(options))
+        return await run.finish(await run.input(state))
 
 
 async def astream_run(
@@ -208,12 +213,10 @@ class _Run(Generic[OutputT]):
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
         await session.journal.until_free()
         terms = NEW_THREAD
-        if thread_id is None:
-            session.journal.new_threads.add_untouched(thread)
-        else:
-            known = options.get("extra", {}).get(TERMS_KEY)
+        is_untouched = thread_id is None or UNTOUCHED_KEY in options.get("extra", {})
+        if not is_untouched:
             is_limited = options.get("budget") is not None
-            terms = await session.journal.aterms_of(thread, known, is_limited=is_limited)
+            terms = await session.journal.aterms_of(thread, is_limited=is_limited)
         config = session.config(
             thread,
             budget=options.get("budget"),
@@ -226,9 +229,8 @@ class _Run(Generic[OutputT]):
             allow_changed_graph=options.get("allow_changed_graph", False),
             restart=options.get("restart", False),
             description=options.get("description"),
-            **{**options.get("extra", {}), TERMS_KEY: terms},
+            **{**options.get("extra", {}), TERMS_KEY: terms, UNTOUCHED_KEY: is_untouched},
         )
-        config["configurable"][STARTER_KEY].is_read_after = True
         config["callbacks"] = [*handlers_of(config), *options.get("callbacks", ())]
         check_lane(graph, RunContext.of(config))
         await abrought_up(graph, config)
@@ -308,6 +310,12 @@ class _Run(Generic[OutputT]):
         spent, cut = await self.session.journal.spent_and_cut(self.thread)
         state = self.graph.builder.output_schema
         return RunResult(self.thread, status, values, spent, cut=cut, state_type=state, **more)
+
+
+def looking_up(options: RunOptions) -> RunOptions:
+    """Return the options of a run for which the thread is looked up, whatever was known of it."""
+    extra = {name: value for name, value in options.get("extra", {}).items() if name != UNTOUCHED_KEY}
+    return {**options, "extra": extra}
 
 
 def _superstep_end(config: RunnableConfig) -> BudgetEnd | None:

@@ -40,8 +40,7 @@ from ..state.journal.jobs import (
 )
 from ..state.journal.parts import find_part, has_parts
 from ..state.journal.records import Description
-from ..state.journal.spending import Terms
-from ..state.names import HALT_KEY, MODELS_KEY, SPREAD_KEY, TERMS_KEY
+from ..state.names import HALT_KEY, MODELS_KEY, SPREAD_KEY, UNTOUCHED_KEY
 from ..state.run_context import RunContext, for_reading
 from ..state.schema import parse_input, values_of
 from ..state.session.internals import Tap
@@ -265,8 +264,6 @@ class Turn:
                 is_part = True
         description = Description(loaded.reference, self._models, record.input)
         stream = await self._broadcast.begin(record)
-        if not record.is_touched:
-            self.session.journal.new_threads.add_untouched(record.thread_id)
         try:
             options = _options(record, description, halt, stream.tap)
             spreader = JobSpreader(self.session, record, graph, self.submit)
@@ -389,8 +386,8 @@ def _options(record: JobRecord, description: Description, halt: Halt, tap: Tap) 
     plain = dict(record.options)
     limits = plain.pop("budget", None)
     extra: dict[str, Any] = {HALT_KEY: halt, **tap.configurable}
-    if record.former is None:  # nobody has run it since its turn began
-        extra[TERMS_KEY] = Terms(record.budget, record.lane)
+    if not record.is_touched:
+        extra[UNTOUCHED_KEY] = True
     options = RunOptions(description=description, extra=extra, callbacks=[tap.handler])
     if limits is not None:
         options["budget"] = tuple(Budget(**each) for each in limits)

@@ -103,7 +103,6 @@ class Claims(Forked):
         return self._hold(thread_id, claim, row["is_new"] == 1)
 
     def _hold(self, thread_id: str, claim: Claim, is_new: bool) -> bool:
-        self._journal.new_threads.take_untouched(thread_id)
         with self._lock:
             self._held[thread_id] = claim
             self._lost.pop(thread_id, None)

@@ -59,9 +59,8 @@ def _taken(now: str) -> str:
     return (
         f"{COLUMNS}, (SELECT coalesce(max(i.trace), -1) FROM invocations i "
         "WHERE i.thread_id = jobs.thread_id) AS begun, "
-        "(SELECT r.budget FROM runs r WHERE r.thread_id = jobs.thread_id) AS budget, "
-        "(SELECT r.lane FROM runs r WHERE r.thread_id = jobs.thread_id) AS lane, "
-        "(EXISTS (SELECT 1 FROM claims c WHERE c.thread_id = jobs.thread_id) "
+        "(EXISTS (SELECT 1 FROM runs r WHERE r.thread_id = jobs.thread_id AND coalesce(r.budget, r.lane) "
+        "IS NOT NULL) OR EXISTS (SELECT 1 FROM claims c WHERE c.thread_id = jobs.thread_id) "
         "OR EXISTS (SELECT 1 FROM checkpoints c WHERE c.thread_id = jobs.thread_id) "
         "OR EXISTS (SELECT 1 FROM invocations i WHERE i.thread_id = jobs.thread_id)) AS is_touched, "
         "EXISTS (SELECT 1 FROM job_parts p WHERE p.thread_id = jobs.thread_id) AS is_part, "

@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 
 from ..blobs import referring
 from ..errors import InputError
-from ..statuses import Lane
 from .journal import Journal
 from .records import Description, Statement
 
@@ -31,9 +30,8 @@ class JobRecord:
     """One row; times are Unix seconds of the database's clock. `input` and `options` are plain data.
 
     Of one whose turn has begun, `begun` is the number of the latest input that was begun before, -1 without
-    one; `budget` and `lane` are those under which its thread ran last, and `is_touched` says whether it was
-    ever claimed, begun, or given a state. `is_part` says whether its thread is a part of another one,
-    `is_heard` whether anybody listens.
+    one, and `is_touched` says whether its thread was ever claimed or begun, or given a state, a budget or a
+    lane. `is_part` says whether its thread is a part of another one, `is_heard` whether anybody listens.
     """
 
     thread_id: str
@@ -53,8 +51,6 @@ class JobRecord:
     stop: bool = False
     version: str | None = None
     begun: int = -1
-    budget: str | None = None
-    lane: Lane | None = None
     is_touched: bool = True
     is_part: bool = False
     is_heard: bool = False

@@ -20,6 +20,7 @@ from ..database import PostgresAddress
 from ..errors import PromptChanged, ThreadBusy
 from ..masking import NO_KEYS, Masker
 from ..statuses import Lane, RunStatus
+from .begun import begun_at
 from .budget_accounts import Settlement
 from .call_commits import CallCommits
 from .earlier import EarlierLife
@@ -63,7 +64,7 @@ class Journal(Spending):
         self.blob, self.whole = store.blob, store.whole
         self.new_threads = store.new_threads
         self.is_touched: Together[str, bool] = Together(partial(touched, store.aquery))
-        self.spent_and_cut: Together[str, Spent] = Together(partial(spent_and_cut, store.aquery))
+        self.spent_and_cut: Together[str, Spent] = Together(partial(spent_and_cut, store.aquery), most=100)
         self.has_to_wait, self.until_free = store.has_to_wait, store.until_free
         self.check_writable, self._commits = store.check_writable, CallCommits(store)
         self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str, int]]] = WeakKeyDictionary()
@@ -308,7 +309,11 @@ class Journal(Spending):
         )
         is_new = thread_id in self.new_threads
         last = None if is_new else next(iter(self.query(sql, (thread_id,))), None)
-        begun = None if going_on or restart or is_new else self.begun_at(thread_id, columns["input_digest"])
+        begun = (
+            None
+            if going_on or restart or is_new
+            else begun_at(self.query, thread_id, columns["input_digest"])
+        )
         now = time.time()
         self._earlier.pop(thread_id, None)
         if (going_on or begun is not None) and not allow_changed:
@@ -323,16 +328,6 @@ class Journal(Spending):
         names, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
         insertion = (f"INSERT INTO invocations ({names}) VALUES ({marks})", list(row.values()))
         self.add_later(ThreadStatement(insertion, thread_id))
-
-    def begun_at(self, thread_id: str, input_digest: str | None) -> float | None:
-        """Return when a thread began with this input, if it has not ended with it; else None."""
-        sql = (
-            "SELECT started_at FROM invocations i WHERE thread_id = ? AND input_digest = ? AND trace = ("
-            "SELECT trace FROM invocations WHERE thread_id = i.thread_id AND status <> 'done' AND id = ("
-            "SELECT max(id) FROM invocations WHERE thread_id = i.thread_id)) ORDER BY id LIMIT 1"
-        )
-        row = next(iter(self.query(sql, (thread_id, input_digest))), None)
-        return None if row is None else float(row["started_at"])
 
     async def claim_answer(self, key: CallKey, path: str, written_by: WrittenBy) -> Call | None:
         """Return an answer that an earlier try at the same input paid for, and make it this call's own.

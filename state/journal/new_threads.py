@@ -2,9 +2,6 @@
 
 So nothing has to be looked up for them: not how they stand when they begin, and then no answer to a call
 that was not made here. A thread that anybody ran before, or that has anything on record, is none of them.
-
-Before that come threads whose name is new, or on which nothing was begun a moment ago: nothing can have been
-said on them.
 """
 
 from __future__ import annotations
@@ -15,7 +12,6 @@ from dataclasses import dataclass, field
 from .dialect import Rows
 from .records import HEDGE, Call, CallKey
 
-MOST = 10_000
 AQuery = Callable[[str, Sequence[str]], Awaitable[Rows]]
 
 # For a statement on claims: whether nothing else is on record of a thread, unless it was queued.
@@ -53,17 +49,6 @@ class NewThreads:
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
-        self._untouched: dict[str, None] = {}
-
-    def add_untouched(self, thread_id: str) -> None:
-        """Take note that nobody has claimed or begun a thread, and that it was given no state."""
-        while len(self._untouched) >= MOST:  # runs that were never begun
-            self._untouched.pop(next(iter(self._untouched)), None)
-        self._untouched[thread_id] = None
-
-    def take_untouched(self, thread_id: str) -> bool:
-        """Tell whether that is known of a thread, to whoever begins it; to the next one, no more."""
-        return thread_id in self._untouched and self._untouched.pop(thread_id, MOST) is None
 
     def begin(self, thread_id: str) -> None:
         self._known[thread_id] = _Known()
@@ -74,7 +59,6 @@ class NewThreads:
 
     def clear(self) -> None:
         self._known.clear()
-        self._untouched.clear()
 
     def __contains__(self, thread_id: str) -> bool:
         return thread_id in self._known

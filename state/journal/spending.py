@@ -43,8 +43,6 @@ class Terms:
 
 
 NEW_THREAD: Final = Terms(spent=NOTHING, ran_s=0.0)
-
-
 Spent = tuple[Cost, tuple[str, ...]]
 
 
@@ -53,22 +51,30 @@ async def spent_and_cut(aquery: AQuery, threads: Sequence[str]) -> list[Spent]:
 
     And the paths of the steps that took a text which was cut at its limit of tokens.
     """
-    marks = ", ".join(["(?)"] * len(threads))
-    sql = (
-        f"WITH RECURSIVE asked(id) AS (VALUES {marks}), family(root, id) AS (SELECT id, id FROM asked UNION "
-        "SELECT f.root, p.thread_id FROM job_parts p JOIN family f ON p.parent = f.id) "
-        f"SELECT f.root AS root, {cost_columns('c.')}, coalesce(sum(c.cached_tokens) FILTER "
-        f"(WHERE c.thread_id = f.root), 0) AS cached, EXISTS (SELECT 1 {_CUT.format('f.root')}) AS is_cut "
-        "FROM family f LEFT JOIN calls c ON c.thread_id = f.id AND c.source = 'model' GROUP BY f.root"
+    marks = ", ".join("?" * len(threads))
+    # The threads by their names, so that a database surely goes by the index: their sums, and what is rare.
+    sums = (
+        f"SELECT thread_id, {cost_columns()}, coalesce(sum(cached_tokens), 0) AS cached FROM calls "
+        f"WHERE source = 'model' AND thread_id IN ({marks}) GROUP BY thread_id"
     )
-    rows = {row["root"]: row for row in await aquery(sql, (*threads, CUT))}
-    paths: dict[str, tuple[str, ...]] = {}
-    for thread, row in rows.items():
+    sql = (
+        f"WITH asked (id) AS (VALUES {', '.join(['(?)'] * len(threads))}) SELECT a.id AS root, s.*, "
+        "EXISTS (SELECT 1 FROM job_parts p WHERE p.parent = a.id) AS has_parts, "
+        f"EXISTS (SELECT 1 {_CUT.format('a.id')}) AS is_cut "
+        f"FROM asked a LEFT JOIN ({sums}) s ON s.thread_id = a.id"
+    )
+    spent: dict[str, Spent] = {}
+    for row in await aquery(sql, (*threads, CUT, *threads)):
+        root, paths = row["root"], ()
+        cost = NOTHING if row["thread_id"] is None else cost_in(row)
+        if row["has_parts"]:
+            (whole,) = await aquery(_SPENT, (root,))
+            cost = cost_in(whole)
         if row["is_cut"]:
-            sql = f"SELECT DISTINCT path {_CUT.format('?')} ORDER BY path"
-            paths[thread] = tuple(each["path"] for each in await aquery(sql, (thread, CUT)))
-    costs = {name: replace(cost_in(row), cached_tokens=int(row["cached"])) for name, row in rows.items()}
-    return [(costs[thread], paths.get(thread, ())) for thread in threads]
+            rows = await aquery(f"SELECT DISTINCT path {_CUT.format('?')} ORDER BY path", (root, CUT))
+            paths = tuple(each["path"] for each in rows)
+        spent[root] = replace(cost, cached_tokens=int(row["cached"] or 0)), paths
+    return [spent[thread] for thread in threads]
 
 
 class Spending:
@@ -84,14 +90,9 @@ class Spending:
         """Return the terms under which a thread ran last."""
         return _terms_in(self.query(_TERMS, (thread_id,)))
 
-    async def aterms_of(
-        self, thread_id: str, known: Terms | None = None, *, is_limited: bool = False
-    ) -> Terms:
-        """Like `terms_of`; with what the thread has had, if `is_limited`, or if it was by then.
-
-        What is `known` is not read again.
-        """
-        terms = _terms_in(await self.aquery(_TERMS, (thread_id,))) if known is None else known
+    async def aterms_of(self, thread_id: str, *, is_limited: bool = False) -> Terms:
+        """Like `terms_of`; with what the thread has had, if `is_limited`, or if it was by then."""
+        terms = _terms_in(await self.aquery(_TERMS, (thread_id,)))
         if not is_limited and terms.budget is None:
             return terms
         (spent,) = await self.aquery(_SPENT, (thread_id,))

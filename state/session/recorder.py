@@ -55,6 +55,10 @@ class _AlreadyRaised(logging.Filter):
 logging.getLogger(LANGCHAINS_LOGGER).addFilter(_AlreadyRaised())
 
 
+class ThreadTouched(ThreadBusy):
+    """A thread of which nothing was on record has been begun meanwhile: it is to be looked up."""
+
+
 class RunObserver(BaseCallbackHandler):
     """A LangChain callback handler that hears of a graph and its nodes, and stops them by raising."""
 
@@ -85,6 +89,8 @@ class Recorder(RunObserver):
         restart: bool = False,
         lane: Lane | None = None,
         can_wait: bool = True,
+        is_untouched: bool = False,
+        is_read_after: bool = False,
         migrate: Callable[[Graph], object] | None = None,
     ) -> None:
         self._journal = journal
@@ -99,7 +105,8 @@ class Recorder(RunObserver):
         self._lane = lane
         self._migrate = migrate  # makes the thread one of the graph's version, if it is of an earlier one
         self._can_wait = can_wait  # the checkpointer is the one that begins a late run
-        self.is_read_after = False  # what the run has left on record, as soon as it has ended by itself
+        self._is_untouched = is_untouched  # so the thread was taken to be when its run was prepared
+        self._is_read_after = is_read_after  # what a run has left, as soon as it has ended by itself
         self._root: UUID | None = None
         self._late: Callable[[bool], None] | None = None
         self._starting = False
@@ -206,6 +213,9 @@ class Recorder(RunObserver):
         if is_new:
             self._journal.new_threads.begin(self._thread)
         sigterm.begin(self)
+        if self._is_untouched and not is_new:
+            self._let_go()
+            raise ThreadTouched(f"The thread {self._thread!r} has just been run by somebody else.")
         self._is_over = False
         fingerprint = self._fingerprint(metadata.get(GRAPH_KEY), is_new)
         if not self._starting:
@@ -220,7 +230,7 @@ class Recorder(RunObserver):
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if run_id == self._root:
-            self._end(self._ended, output=outputs, at_once=not self.is_read_after)
+            self._end(self._ended, output=outputs, at_once=not self._is_read_after)
         elif run_id in self._open:
             self._claims.check(self._thread)
             self._leave(run_id, "done", output=outputs)

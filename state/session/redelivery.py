@@ -11,8 +11,10 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.types import Command
 
+from ..journal.begun import abegun_at, begun_at
+from ..journal.journal import Journal
 from ..json_text import json_text
-from ..names import CHECKED_KEY, RESTART_KEY, SESSION_KEY
+from ..names import CHECKED_KEY, RESTART_KEY, SESSION_KEY, UNTOUCHED_KEY
 from .internals import CONFIG_KEY_CHECKPOINTER
 
 
@@ -30,38 +32,44 @@ async def is_untouched(config: RunnableConfig) -> bool:
     session = values.get(SESSION_KEY)
     if session is None or values.get(CONFIG_KEY_CHECKPOINTER) is not session.checkpointer:
         return False
-    thread = str(values["thread_id"])
-    return session.journal.new_threads.take_untouched(thread) or not await session.journal.is_touched(thread)
+    return bool(values.get(UNTOUCHED_KEY)) or not await session.journal.is_touched(str(values["thread_id"]))
 
 
 def undelivered(input: Any, config: RunnableConfig) -> Any:
     """Return the input that a run begins with: None, to go on, if its thread has it already."""
-    begun, place = _begun(input, config)
-    if begun is None:
+    asked = _asked(input, config)
+    if asked is None:
         return input
+    journal, *named = asked
+    begun = begun_at(journal.query, *named)
     saver = config["configurable"][CONFIG_KEY_CHECKPOINTER]
-    return None if _holds(saver.get_tuple(place), begun) else input
+    return input if begun is None or not _holds(saver.get_tuple(_place(config)), begun) else None
 
 
 async def aundelivered(input: Any, config: RunnableConfig) -> Any:
     """Like `undelivered`, for checkpointers that are async."""
-    begun, place = _begun(input, config)
-    if begun is None:
+    asked = _asked(input, config)
+    if asked is None:
         return input
+    journal, *named = asked
+    begun = await abegun_at(journal.aquery, *named)
     saver = config["configurable"][CONFIG_KEY_CHECKPOINTER]
-    return None if _holds(await saver.aget_tuple(place), begun) else input
+    return input if begun is None or not _holds(await saver.aget_tuple(_place(config)), begun) else None
 
 
-def _begun(input: Any, config: RunnableConfig) -> tuple[float | None, RunnableConfig]:
-    """Return when the thread began with this input, if it is under way with it, and where to look for it."""
+def _asked(input: Any, config: RunnableConfig) -> tuple[Journal, str, str] | None:
+    """Return where to look for whether a run's thread has this input, and for what; None if nobody cares."""
     values = config.get("configurable", {})
     session = values.get(SESSION_KEY)
-    place: RunnableConfig = {"configurable": {"thread_id": values.get("thread_id"), "checkpoint_ns": ""}}
     new = input is not None and not isinstance(input, Command) and CHECKED_KEY not in values
     if session is None or not new or values.get(RESTART_KEY) or values.get("checkpoint_id"):
-        return None, place
+        return None
     thread = str(values["thread_id"])
-    return session.journal.begun_at(thread, digest_of(thread, input)), place
+    return session.journal, thread, digest_of(thread, input)
+
+
+def _place(config: RunnableConfig) -> RunnableConfig:
+    return {"configurable": {"thread_id": config["configurable"].get("thread_id"), "checkpoint_ns": ""}}
 
 
 def _holds(checkpoint: CheckpointTuple | None, begun: float) -> bool:

@@ -38,6 +38,7 @@ from ..names import (
     SESSION_KEY,
     STARTER_KEY,
     TERMS_KEY,
+    UNTOUCHED_KEY,
 )
 from ..serde import allow as declare
 from ..statuses import Lane, known_lane
@@ -176,6 +177,7 @@ class Session:
         unhindered(budget_rules)  # reads the settings; a node may change the working folder
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
         terms: Terms | None = configurable.pop(TERMS_KEY, None)  # else they are read, in the caller's way
+        is_read_after = terms is not None  # then the caller is `arun` or the like
         if terms is None:
             terms = NEW_THREAD if thread_id is None else self.journal.terms_of(thread)
         lane = terms.lane if lane is None else known_lane(lane)
@@ -197,6 +199,8 @@ class Session:
             restart=restart,
             lane=lane,
             can_wait=checkpointer is None,
+            is_untouched=bool(configurable.get(UNTOUCHED_KEY)),
+            is_read_after=is_read_after,
             migrate=None if checkpointer else lambda graph: migrate(self, graph, thread, claimed=True),
         )
         config: RunnableConfig = {

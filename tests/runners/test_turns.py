@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from stepgraph import Ask, ScriptedModel, Session, chain, review, step
+from stepgraph import Ask, Budget, ScriptedModel, Session, arun, chain, review, step, using
 from stepgraph.providers.model import CallContext, Request
 from stepgraph.runners import turns
 from stepgraph.runners.loading import Loaded
 from stepgraph.runners.turns import Outcome, Turn
-from stepgraph.state.errors import ClaimLost
+from stepgraph.state.errors import ClaimLost, InputError
 from stepgraph.state.halts import Halt
 from stepgraph.state.journal.job_turns import begin_turn, end_turn, take_job
 from stepgraph.state.journal.jobs import JobRecord, find_job, give_answers, submit_job, wake_job
@@ -24,7 +24,6 @@ from ..state.journal.test_journal import CALL
 from .engines.flows import Mail
 
 LEASE_S = 60.0
-ONE_CALL = '{"calls": 1}'
 
 
 @step("text")
@@ -267,25 +266,41 @@ async def test_a_turn_that_waited_for_its_own_earlier_one_goes_on_with_what_that
     assert model.asked == {"Write to Ada": 1, "Seal Ada": 1}
 
 
-async def test_a_turn_knows_its_threads_terms_and_whether_anything_was_on_record_of_it(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("budget", [None, Budget(calls=1)], ids=["no budget", "a budget"])
+async def test_what_somebody_runs_between_a_turns_beginning_and_its_run_counts(
+    session: Session, budget: Budget | None
 ) -> None:
+    """Nothing was on record of the thread when its turn began, so nothing more was to be looked up."""
     model = session.models = Held()
     model.may.set()
     turn = worker(session, chain(write, seal))
     submit(session)
-    assert (await turn.take(first := taken(session, turn))).status == "done"
-    assert (first.budget, first.lane, first.is_touched) == (None, None, False)
-    session.journal.write([("UPDATE runs SET budget = ?, lane = 'live' WHERE thread_id = 't'", (ONE_CALL,))])
-    submit_job(session.journal, JobRecord("t", "mail", 1, {"to": "Bob"}))
-    second = taken(session, turn)
-    assert (second.budget, second.lane, second.is_touched) == (ONE_CALL, "live", True)
-    read = session.journal.aterms_of
+    record = taken(session, turn)
+    assert not record.is_touched
+    with Session(session.database) as other, using(model):
+        await arun(chain(write, seal).compile(), Mail("Ada"), other, "t", budget=budget)
+    before = dict(model.asked)
+    outcome = await turn.take(record)
+    if budget is None:  # it has ended with another one's run: the same input begins anew, as ever
+        assert outcome.status == "done"
+    else:
+        assert (outcome.status, dict(model.asked)) == ("partial", before)
 
-    async def reading(thread: str, known: Any = None, **options: Any) -> Any:
-        assert known is not None
-        return await read(thread, known, **options)
 
-    monkeypatch.setattr(session.journal, "aterms_of", reading)
-    assert (await turn.take(second)).status == "partial"  # two calls were made before
-    assert model.asked == {"Write to Ada": 1, "Seal Ada": 1}
+async def test_a_turn_that_could_not_begin_leaves_nothing_that_a_later_run_goes_by(session: Session) -> None:
+    model = session.models = Held()
+    model.may.set()
+    graph = chain(write, seal)
+    turn = worker(session, graph)
+    submit_job(session.journal, JobRecord("t", "mail", 0, {"no such field": 1}))
+    assert (await turn.take(taken(session, turn))).kind == "InputError"
+    with Session(session.database) as other, using(model):
+        await arun(graph.compile(), Mail("Ada", text="known"), other, "t", restart=True)
+    with pytest.raises(InputError, match="would reset that"):
+        await arun(graph.compile(), Mail("Bob"), session, "t")
+
+
+async def test_a_thread_of_which_something_was_on_record_is_looked_up(session: Session) -> None:
+    submit(session)
+    session.journal.write([("UPDATE runs SET budget = '{}' WHERE thread_id = 't'", ())])
+    assert taken(session, worker(session, chain(write))).is_touched

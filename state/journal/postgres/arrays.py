@@ -27,11 +27,15 @@ def _integer(value: int) -> bytes:
     return _INTEGER(bindable(value))
 
 
+def _number(value: float) -> bytes:
+    return _NUMBER(float(bindable(value)))
+
+
 # By the type of a column: what its values are here, how each is sent, their type and that of their array.
 _KINDS: dict[str, tuple[tuple[type, ...], Callable[[Any], bytes], int, int]] = {
     "TEXT": ((str,), text_bytes, 25, 1009),
     "BIGINT": ((int,), _integer, 20, 1016),
-    "DOUBLE PRECISION": ((float, int), _NUMBER, 701, 1022),
+    "DOUBLE PRECISION": ((float, int), _number, 701, 1022),
     "BYTEA": ((bytes, bytearray, memoryview), bytes, 17, 1001),
 }
 

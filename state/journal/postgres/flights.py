@@ -165,6 +165,7 @@ class Flight:
                 apart.append(Flight([statement], [] if owner is None else [owner], []))
         if apart:
             apart[-1].writes += [write for write in self.writes if not write.statements]
+            apart[-1].reads += self.reads
         return apart
 
 

@@ -180,7 +180,12 @@ class Traffic:
             return
         if flight.statements:
             flight.reads += self._commits.forgetting()
-        flight.load(self._batching, fence, self._commits.mark)
+        try:
+            flight.load(self._batching, fence, self._commits.mark)
+        except Exception as error:  # a value that nobody can send: nobody waits for it
+            for work in (*flight.writes, *flight.reads):
+                self._finish(work, error)
+            return
         if flight.segments:
             self._flight = flight
             self._unblocking.begin()
@@ -201,16 +206,16 @@ class Traffic:
             raise lost
         self._commits.settle()
         self._losses, self.trouble = 0, None
-        segments = list(flight.segments)
+        segments, reads, flight.reads = list(flight.segments), flight.reads, []
         again = flight.again(segments.pop(0)) if flight.groups else []
-        for read, segment in zip(flight.reads, segments, strict=True):
-            if again and read.is_query:  # it is to see what has not been written yet
+        for read, segment in zip(reads, segments, strict=True):
+            if again and read.is_query:  # it is to see what can be written; once, for some of it may not
+                read.is_query = False
                 self._queue.add(read)
                 continue
             if segment.error is None:
                 read.names, read.rows = segment.results[0].names, segment.results[0].rows
             self._finish(read, segment.error and explained(segment.error, self._address))
-        flight.reads = []
         if again:
             self._hold(self._commit_apart, *again)
         else:

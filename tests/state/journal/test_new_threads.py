@@ -14,7 +14,6 @@ from langgraph.types import RetryPolicy
 
 from stepgraph import Ask, Session, arun, chain, fan_out, step
 from stepgraph.errors import ThreadBusy
-from stepgraph.state.journal.new_threads import MOST, NewThreads
 from stepgraph.state.journal.records import Description
 from stepgraph.testing import ScriptedModel
 from stepgraph.tracing import fork
@@ -180,21 +179,3 @@ async def test_a_thread_whose_name_is_new_is_not_looked_up(
         assert looked == []
         await arun(Life().graph(), {"text": "y"}, session, result.thread_id)
         assert looked == [result.thread_id]
-
-
-def test_it_is_known_once_and_only_until_somebody_claims_the_thread(tmp_path: Path) -> None:
-    with Session(tmp_path / "runs.sqlite") as session:
-        known = session.journal.new_threads
-        for thread in ("t", "u"):
-            known.add_untouched(thread)
-        assert [known.take_untouched("t") for _ in range(2)] == [True, False]
-        session.claims.acquire("u")
-        assert not known.take_untouched("u")
-
-
-def test_only_so_many_are_kept_that_nobody_begins() -> None:
-    known = NewThreads()
-    for number in range(MOST + 1):
-        known.add_untouched(str(number))
-    assert not known.take_untouched("0")
-    assert known.take_untouched("1")

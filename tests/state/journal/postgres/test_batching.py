@@ -130,7 +130,7 @@ WRITTEN = (
 )
 TEXTS = ["", "\0", "a\0b", "\u2400", "\u24000", "é", "\ud800", '{"a", NULL}', "NULL", "\\", None]
 INTEGERS = [0, -1, 2**63 - 1, -(2**63), 2**70, True]
-NUMBERS = [0.0, 0.1, -1e308, float("inf"), 7]
+NUMBERS = [0.0, 0.1, -1e308, float("inf"), 7, 10**400]
 BYTES = [b"", b"\0\xff", bytearray(b"ab"), memoryview(b"cd"), None]
 
 

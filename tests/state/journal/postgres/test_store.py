@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from stepgraph import Ask, Session, arun, chain, step
+from stepgraph import Ask, Budget, Session, arun, chain, step
 from stepgraph.errors import StoreError
 from stepgraph.state.journal.postgres import traffic
 from stepgraph.state.journal.postgres.transactions import in_transaction
 from stepgraph.state.journal.postgres.wire import Segment, Wire
+from stepgraph.state.journal.records import ThreadStatement
 from stepgraph.testing import ScriptedModel
 
 PROGRAM = """
@@ -75,6 +78,7 @@ def test_a_killed_run_goes_on_in_postgres(postgres_url: str, tmp_path: Path) -> 
 @dataclass
 class Note:
     text: str = ""
+    given: str = ""
 
 
 BEGUN = "INSERT INTO invocations (thread_id, trace, status, started_at) VALUES (?, ?, ?, ?)"
@@ -150,4 +154,72 @@ async def test_what_a_run_has_spent_is_read_with_its_end(
     last = " ".join(next(each for each in reversed(sent) if any("UPDATE" in sql for sql in each)))
     assert "runs SET status" in last
     assert "claims SET expires_at = 0" in last
-    assert "family" in last
+    assert "job_parts" in last
+
+
+async def test_a_thread_that_goes_on_does_not_block_its_event_loop_by_reading_what_it_had(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others run in it, and the database may be far away."""
+    here = threading.get_ident()
+
+    @step("text", model=ScriptedModel(lambda *_: "answered"))
+    def write(note: Note) -> Ask[str]:
+        return Ask(f"?{note.given}")
+
+    app = chain(write).compile()
+    with Session(postgres_url) as session:
+        await arun(app, Note(), session, "t")
+        wait = traffic.Traffic.wait
+
+        def waiting(self: traffic.Traffic, work: Any) -> None:
+            assert threading.get_ident() != here, work
+            wait(self, work)
+
+        monkeypatch.setattr(traffic.Traffic, "wait", waiting)
+        for given in ("again", "again", "once more"):
+            result = await arun(app, {"given": given}, session, "t", budget=Budget(calls=9))
+            assert result.status == "done"
+        monkeypatch.undo()
+
+
+async def test_what_nobody_can_write_and_nobody_waits_for_keeps_no_query_waiting(postgres_url: str) -> None:
+    session = Session(postgres_url)
+    store = session.journal.store
+    store.add_later((BEGUN, (None, 1, "running", 1.0)), (BEGUN, ("t", 1, "running", 1.0)))
+    rows = await asyncio.wait_for(store.aquery("SELECT thread_id FROM invocations"), 30)
+    assert rows == [{"thread_id": "t"}]  # what can be written is in it
+    assert await asyncio.wait_for(store.aquery("SELECT 1 AS one"), 30) == [{"one": 1}]
+    with pytest.raises(StoreError, match="null value"):  # it is told at the latest now
+        await asyncio.to_thread(session.close)
+
+
+async def test_a_query_in_a_flight_that_is_committed_in_parts_is_answered(postgres_url: str) -> None:
+    """The guard has to be asked for it, because the threads are those of others."""
+    with Session(postgres_url) as session:
+        store = session.journal.store
+
+        def write(thread: str | None) -> Any:
+            statement = (BEGUN, (thread, 1, "running", 1.0))
+            return store.awrite([ThreadStatement(statement, thread or "t", of_run=False)])
+
+        outcomes = await asyncio.wait_for(
+            asyncio.gather(
+                write(None),
+                write("u"),
+                store.aquery("SELECT thread_id FROM invocations"),
+                return_exceptions=True,
+            ),
+            30,
+        )
+        assert isinstance(outcomes[0], StoreError)
+        assert outcomes[1:] == [None, [{"thread_id": "u"}]]
+
+
+async def test_a_value_that_cannot_be_sent_is_told_to_whoever_waits(postgres_url: str) -> None:
+    with Session(postgres_url) as session:
+        store = session.journal.store
+        with pytest.raises(TypeError):
+            await asyncio.wait_for(store.awrite([(BEGUN, ("t", 1, object(), 1.0))]), 30)
+        await asyncio.wait_for(store.awrite([(BEGUN, ("t", 1, "running", 1.0))]), 30)
+        assert len(await store.aquery("SELECT * FROM invocations")) == 1
