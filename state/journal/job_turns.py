@@ -6,11 +6,22 @@ Each turn has an epoch, and only the latest one writes how it ended: a worker th
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal
+from typing import Final, Literal
 
 from .jobs import COLUMNS, LOCAL, JobRecord, JobStatus, job_of, returned
 from .journal import Journal
 
+# Wider than what a claim asks (see `IS_NEW`): a thread of which nothing of this is on record is new to that.
+_TOUCHED: Final = " OR ".join(
+    [
+        "EXISTS (SELECT 1 FROM runs t WHERE t.thread_id = jobs.thread_id "
+        "AND coalesce(t.fingerprint, t.budget, t.lane) IS NOT NULL)",
+        *(
+            f"EXISTS (SELECT 1 FROM {name} t WHERE t.thread_id = jobs.thread_id)"
+            for name in ("claims", "checkpoints", "invocations", "calls", "node_runs")
+        ),
+    ]
+)
 Attempts = Literal["none", "kept", "one less"]  # what becomes of their number
 
 
@@ -59,10 +70,7 @@ def _taken(now: str) -> str:
     return (
         f"{COLUMNS}, (SELECT coalesce(max(i.trace), -1) FROM invocations i "
         "WHERE i.thread_id = jobs.thread_id) AS begun, "
-        "(EXISTS (SELECT 1 FROM runs r WHERE r.thread_id = jobs.thread_id AND coalesce(r.budget, r.lane) "
-        "IS NOT NULL) OR EXISTS (SELECT 1 FROM claims c WHERE c.thread_id = jobs.thread_id) "
-        "OR EXISTS (SELECT 1 FROM checkpoints c WHERE c.thread_id = jobs.thread_id) "
-        "OR EXISTS (SELECT 1 FROM invocations i WHERE i.thread_id = jobs.thread_id)) AS is_touched, "
+        f"({_TOUCHED}) AS is_touched, "
         "EXISTS (SELECT 1 FROM job_parts p WHERE p.thread_id = jobs.thread_id) AS is_part, "
         "EXISTS (SELECT 1 FROM stream_listeners l WHERE l.thread_id = jobs.thread_id "
         f"AND l.expires_at > {now}) AS is_heard"

@@ -182,6 +182,17 @@ _NOTHING: dict[str, Any] = {
 }
 
 
+class SupersededStatement(tuple[str, Sequence[Any]]):
+    """What is run in the place of an answer that its run may no longer write."""
+
+    answer: CallStatement
+
+    def __new__(cls, statement: Statement, answer: CallStatement) -> Self:
+        self = super().__new__(cls, statement)
+        self.answer = answer
+        return self
+
+
 class CallStatement(ThreadStatement):
     """Adds an answer that is paid for: it is kept, whoever runs the thread by now.
 
@@ -205,7 +216,7 @@ class CallStatement(ThreadStatement):
             call = replace(call, status="superseded")
         if call.batch_request is not None:  # its owner collects it too: it is paid for once
             call = replace(call, batch_request=None, **_NOTHING)
-        return self[0], _values(call)
+        return SupersededStatement((self[0], _values(call)), self)
 
 
 def _insert(table: str, record_type: type[Any], *more: str, conflict: str = "") -> str:

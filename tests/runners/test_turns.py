@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from stepgraph.state.errors import ClaimLost, InputError
 from stepgraph.state.halts import Halt
 from stepgraph.state.journal.job_turns import begin_turn, end_turn, take_job
 from stepgraph.state.journal.jobs import JobRecord, find_job, give_answers, submit_job, wake_job
+from stepgraph.state.journal.records import insert
 from stepgraph.tracing.record.pending import read_waiting
 
 from ..state.journal.test_journal import CALL
@@ -304,3 +306,15 @@ async def test_a_thread_of_which_something_was_on_record_is_looked_up(session: S
     submit(session)
     session.journal.write([("UPDATE runs SET budget = '{}' WHERE thread_id = 't'", ())])
     assert taken(session, worker(session, chain(write))).is_touched
+
+
+async def test_a_thread_with_calls_alone_begins_once(session: Session) -> None:
+    """A claim does not take it for new, so a turn may not either: the run would begin twice."""
+    model = session.models = Held()
+    model.may.set()
+    submit(session)
+    session.journal.write([insert(replace(CALL, thread_id="t"))])
+    turn = worker(session, chain(write))
+    record = taken(session, turn)
+    assert record.is_touched
+    assert (await turn.take(record)).status == "done"

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future as Outcome
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg
+
+from ...database import PostgresAddress
 from ...errors import ThreadBusy
 from ...event_loops import running_loop
 from ..dialect import Row
 from ..fencing import Guard, Refused
-from ..records import Statement
+from ..records import Statement, SupersededStatement
 from .batching import Batching, Group
-from .wire import Segment
+from .connecting import explained, is_lost
+from .wire import Query, Segment
 
+LOGGER = logging.getLogger("stepgraph")
 Finish = Callable[["Write", ThreadBusy], None]
+FinishRead = Callable[["Work", Exception | None], None]
 Mark = Callable[["Flight"], Statement]
 DOUBTED = "22012"  # a fence divides by zero
 
@@ -72,6 +79,7 @@ class Read(Work):
     sql: str
     values: Sequence[Any]
     is_query: bool = False
+    query: Query | None = None  # as it is sent
     names: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
 
@@ -125,7 +133,9 @@ class Flight:
             queries.append(batching.query(*mark(self)))
             self.groups.append(Group("", None))
         self.segments = [Segment(queries)] if queries else []
-        self.segments += [Segment([batching.query(read.sql, read.values)]) for read in self.reads]
+        self.segments += [
+            Segment([read.query or batching.query(read.sql, read.values)]) for read in self.reads
+        ]
 
     def take_out(self, refused: Refused, finish: Finish) -> None:
         """Tell those whose statements are refused, and leave what may be written."""
@@ -142,8 +152,28 @@ class Flight:
         self.statements = refused.allowed(each for each in self.statements if id(each) not in dropped)
         self.writes = left
 
-    def again(self, written: Segment) -> list[Flight]:
-        """Return what of it is to be committed once more, apart from the rest, after what came of it."""
+    def lost(self) -> psycopg.Error | None:
+        """Return the error that says that the connection was lost, if it was."""
+        errors = [segment.error for segment in self.segments if segment.error is not None]
+        return next(filter(is_lost, errors), None)
+
+    def land(self, finish: FinishRead, address: PostgresAddress) -> list[Flight]:
+        """Answer its reads, and return what of it is to be committed once more, apart from the rest.
+
+        With the last of that goes each query, for it is to see what could be written.
+        """
+        segments, reads, self.reads = list(self.segments), self.reads, []
+        again = self._again(segments.pop(0)) if self.groups else []
+        for read, segment in zip(reads, segments, strict=True):
+            if again and read.is_query:
+                again[-1].reads.append(read)
+                continue
+            if segment.error is None:
+                read.names, read.rows = segment.results[0].names, segment.results[0].rows
+            finish(read, segment.error and explained(segment.error, address))
+        return again
+
+    def _again(self, written: Segment) -> list[Flight]:
         if written.error is not None:
             return [self] if written.error.sqlstate == DOUBTED else self.apart()
         results = zip(self.groups, written.results, strict=True)
@@ -158,15 +188,38 @@ class Flight:
         owners = {id(each): write for write in self.writes for each in write.statements}
         apart: list[Flight] = []
         for statement in self.statements:
-            owner = owners.get(id(statement))
+            source = statement.answer if isinstance(statement, SupersededStatement) else statement
+            owner = owners.get(id(source))
             if owner is not None and apart and apart[-1].writes == [owner]:
                 apart[-1].statements.append(statement)
             else:
                 apart.append(Flight([statement], [] if owner is None else [owner], []))
-        if apart:
-            apart[-1].writes += [write for write in self.writes if not write.statements]
-            apart[-1].reads += self.reads
-        return apart
+        if not apart:
+            return []
+        placed = {id(write) for flight in apart for write in flight.writes}
+        apart[-1].writes += [write for write in self.writes if not write.statements]
+        apart[-1].reads += self.reads
+        written = [write for write in self.writes if write.statements and id(write) not in placed]
+        return [Flight([], written, []), *apart] if written else apart
+
+    def leave_out_unsendable(self, batching: Batching, finish: FinishRead) -> None:
+        """Take out the statements with a value that cannot be sent, and tell whoever waits for them."""
+        problems: dict[int, Exception] = {}
+        for statement in self.statements:
+            try:
+                batching.queries(batching.groups([statement]))
+            except Exception as error:
+                problems[id(statement)] = error
+        for write in list(self.writes):
+            problem = next((problems[id(s)] for s in write.statements if id(s) in problems), None)
+            if problem is not None:
+                self.writes.remove(write)
+                problems.update((id(each), problem) for each in write.statements)
+                finish(write, problem)
+        left_out = [each for each in self.statements if id(each) in problems]
+        self.statements = [each for each in self.statements if id(each) not in problems]
+        for statement in left_out:
+            LOGGER.error("Not written, because it cannot be sent: %.200s", statement[0])
 
 
 class Queue:
@@ -179,6 +232,10 @@ class Queue:
 
     def __bool__(self) -> bool:
         return bool(self.statements or self.writes or self.reads)
+
+    @property
+    def has_waiters(self) -> bool:
+        return bool(self.writes or self.reads)
 
     def add(self, work: Read | Write) -> None:
         if isinstance(work, Write):

@@ -63,6 +63,7 @@ class Traffic:
         self._commits = Commits()
         self._flight: Flight | None = None
         self._is_held = self._is_closed = False
+        self._is_stuck = False  # all that is left is what was refused: it is tried again with what comes
         self._apart: list[Flight] = []  # what is committed while the connection is held
         self._losses = 0
         self._waking = Waking()
@@ -106,6 +107,7 @@ class Traffic:
 
     def start(self) -> None:
         """Have what waits sent at the end of this pass of the event loop, if there is one."""
+        self._is_stuck = False
         loop = running_loop()
         if loop is not None and loop not in self._called:
             self._called.add(loop)
@@ -130,8 +132,11 @@ class Traffic:
             self._waking.sleep(wire)
 
     def _add(self, work: Read | Write) -> None:
+        if isinstance(work, Read):
+            work.query = self._batching.query(work.sql, work.values)  # what cannot be sent is told at once
         with self._lock:
             self._check_open()
+            self._is_stuck = False
             self._queue.add(work)
 
     def _check_open(self) -> None:
@@ -167,7 +172,7 @@ class Traffic:
             self._lose(error)
 
     def _launch(self) -> None:
-        if not self._queue:
+        if not self._queue or (self._is_stuck and not self._queue.has_waiters):
             return
         wire = self._wire
         if wire is None:
@@ -182,10 +187,9 @@ class Traffic:
             flight.reads += self._commits.forgetting()
         try:
             flight.load(self._batching, fence, self._commits.mark)
-        except Exception as error:  # a value that nobody can send: nobody waits for it
-            for work in (*flight.writes, *flight.reads):
-                self._finish(work, error)
-            return
+        except Exception:
+            flight.leave_out_unsendable(self._batching, self._finish)
+            flight.load(self._batching, fence and self._guard().fence(flight.statements), self._commits.mark)
         if flight.segments:
             self._flight = flight
             self._unblocking.begin()
@@ -200,22 +204,12 @@ class Traffic:
             self._finish(write)
 
     def _land(self, flight: Flight) -> None:
-        errors = [segment.error for segment in flight.segments if segment.error is not None]
-        if lost := next(filter(is_lost, errors), None):
+        if lost := flight.lost():
             self._flight = flight
             raise lost
         self._commits.settle()
         self._losses, self.trouble = 0, None
-        segments, reads, flight.reads = list(flight.segments), flight.reads, []
-        again = flight.again(segments.pop(0)) if flight.groups else []
-        for read, segment in zip(reads, segments, strict=True):
-            if again and read.is_query:  # it is to see what can be written; once, for some of it may not
-                read.is_query = False
-                self._queue.add(read)
-                continue
-            if segment.error is None:
-                read.names, read.rows = segment.results[0].names, segment.results[0].rows
-            self._finish(read, segment.error and explained(segment.error, self._address))
+        again = flight.land(self._finish, self._address)
         if again:
             self._hold(self._commit_apart, *again)
         else:
@@ -256,6 +250,8 @@ class Traffic:
                     self._lose(error)
             except StoreError as error:
                 self._give_up(error)
+            except (TypeError, ValueError, OverflowError):
+                pass  # told to whoever waits for what could not be sent
             finally:
                 self._let_go()
 
@@ -294,14 +290,18 @@ class Traffic:
                 with self._lock:
                     left.pop(0)
                     if error is not None and not any(write.statements for write in flight.writes):
-                        self.trouble = error
+                        self.trouble, self._is_stuck = error, True
                         self._waiting[:0] = flight.statements  # nobody's: it goes on waiting
                     for write in flight.writes:
                         self._finish(write, error)
+                    for read in flight.reads:
+                        read.is_query = False  # it has waited long enough for what cannot be written
                     self._queue.reads[:0] = [read for read in flight.reads if not read.is_done]
-        except BaseException:
+        except BaseException as error:
             with self._lock:
                 for flight in reversed(left):
+                    if isinstance(error, TypeError | ValueError | OverflowError):
+                        flight.leave_out_unsendable(self._batching, self._finish)
                     self._queue.put_back(flight)
                 left.clear()
             raise

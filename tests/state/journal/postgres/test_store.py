@@ -9,10 +9,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from stepgraph import Ask, Budget, Session, arun, chain, step
@@ -20,8 +21,10 @@ from stepgraph.errors import StoreError
 from stepgraph.state.journal.postgres import traffic
 from stepgraph.state.journal.postgres.transactions import in_transaction
 from stepgraph.state.journal.postgres.wire import Segment, Wire
-from stepgraph.state.journal.records import ThreadStatement
+from stepgraph.state.journal.records import ThreadStatement, insert
 from stepgraph.testing import ScriptedModel
+
+from ..test_leases import CALL
 
 PROGRAM = """
 import os, signal, sys, time
@@ -223,3 +226,95 @@ async def test_a_value_that_cannot_be_sent_is_told_to_whoever_waits(postgres_url
             await asyncio.wait_for(store.awrite([(BEGUN, ("t", 1, object(), 1.0))]), 30)
         await asyncio.wait_for(store.awrite([(BEGUN, ("t", 1, "running", 1.0))]), 30)
         assert len(await store.aquery("SELECT * FROM invocations")) == 1
+
+
+async def test_a_query_that_cannot_be_sent_is_its_own_callers_alone(postgres_url: str) -> None:
+    with Session(postgres_url) as session:
+        store = session.journal.store
+        store.add_later((BEGUN, ("u", 1, "running", 1.0)))
+        outcomes = await asyncio.wait_for(
+            asyncio.gather(
+                store.awrite([(BEGUN, ("t", 1, "running", 1.0))]),
+                store.aquery("SELECT * FROM invocations WHERE thread_id = ?", (object(),)),
+                store.awrite([(BEGUN, ("v", 1, object(), 1.0)), (BEGUN, ("v", 2, "running", 1.0))]),
+                store.aquery("SELECT 1 AS one"),
+                return_exceptions=True,
+            ),
+            30,
+        )
+        assert [type(each) for each in outcomes] == [type(None), TypeError, TypeError, list]
+        rows = await store.aquery("SELECT thread_id FROM invocations ORDER BY thread_id")
+        assert [row["thread_id"] for row in rows] == ["t", "u"]
+
+
+async def test_what_cannot_be_sent_beside_what_the_guard_is_asked_about_is_told(postgres_url: str) -> None:
+    with Session(postgres_url) as session:
+        store = session.journal.store
+
+        def write(thread: str, status: Any) -> Any:
+            statement = (BEGUN, (thread, 1, status, 1.0))
+            return store.awrite([ThreadStatement(statement, thread, of_run=False)])
+
+        both = asyncio.gather(write("t", object()), write("u", "running"), return_exceptions=True)
+        outcomes = await asyncio.wait_for(both, 30)
+        assert [type(each) for each in outcomes] == [TypeError, type(None)]
+
+
+async def test_what_nobody_waits_for_and_nobody_can_write_keeps_nothing_busy(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[Any] = []
+    session = Session(postgres_url)
+    store = session.journal.store
+    monkeypatch.setattr(traffic, "in_transaction", lambda *given: (tries.append(1), in_transaction(*given)))
+    store.add_later((BEGUN, (None, 1, "running", 1.0)))
+    with pytest.raises(StoreError, match="null value"):
+        await store.aflush()
+    await asyncio.sleep(0.5)
+    assert len(tries) <= 4
+    with pytest.raises(StoreError, match="null value"):
+        await asyncio.to_thread(session.close)
+
+
+async def test_answers_of_a_lost_thread_are_told_though_something_else_fails_beside_them(
+    postgres_url: str,
+) -> None:
+    with Session(postgres_url) as one, Session(postgres_url) as other:
+        one.claims.acquire("t")
+        other.claims.end("t")
+        other.claims.acquire("t")
+        store = one.journal.store
+        answers = [insert(replace(CALL, id=name, request_hash=name)) for name in ("a", "b")]
+        outcomes = await asyncio.wait_for(
+            asyncio.gather(
+                *(store.awrite([answer]) for answer in answers),
+                store.awrite([(BEGUN, (None, 1, "running", 1.0))]),
+                return_exceptions=True,
+            ),
+            30,
+        )
+        assert [type(each) for each in outcomes] == [type(None), type(None), StoreError]
+        rows = one.journal.query("SELECT id, status FROM calls ORDER BY id")
+        assert rows == [{"id": name, "status": "superseded"} for name in ("a", "b")]
+
+
+async def test_a_query_waits_for_what_is_written_apart_though_the_connection_is_lost_meanwhile(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[int] = []
+
+    def losing(opened: Any, flight: Any, *given: Any) -> None:
+        if not lost:
+            lost.append(1)
+            raise psycopg.OperationalError("the connection was lost")
+        in_transaction(opened, flight, *given)
+
+    session = Session(postgres_url)
+    store = session.journal.store
+    monkeypatch.setattr(traffic, "in_transaction", losing)
+    store.add_later((BEGUN, ("t", 1, "running", 1.0)), (BEGUN, (None, 1, "running", 1.0)))
+    rows = await asyncio.wait_for(store.aquery("SELECT thread_id FROM invocations"), 30)
+    assert lost
+    assert rows == [{"thread_id": "t"}]
+    with pytest.raises(StoreError, match="null value"):
+        await asyncio.to_thread(session.close)
