@@ -159,7 +159,7 @@ def test_pages_that_only_read_have_no_forms(served: Served, tmp_path: Path) -> N
     begin(served.session, tmp_path, "one")
     for page in (served.get("/run", thread="one"), served.get("/waiting")):
         assert "Pay 49?" in page.text
-        assert "post" not in page.text
+        assert "post" not in page.text.replace("postgresql://", "")
     assert "stepgraph approve one" in served.get("/run", thread="one").text
     assert served.post("/decide", {"thread": "one"}).status == 405
 

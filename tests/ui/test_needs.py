@@ -93,7 +93,7 @@ def test_it_says_what_it_needs(
     top = page.partition('<dl class="facts">')[0]
     assert title in top
     assert f"stepgraph {command.format(shlex.quote(NAME))}" in unescape(top)
-    assert f"--db {desk.session.database}" in unescape(top)
+    assert f"--db {shlex.quote(str(desk.session.database))}" in unescape(top)
     assert "<script>window" not in page
     assert not re.search(r"\{'\w+':", unescape(page))  # no dictionary of Python
     assert 'marker-end="url(#tip-taken)"' not in page.rpartition('class="edge')[2] or stand is rejected
@@ -122,7 +122,10 @@ def test_a_person_says_whether_a_side_effect_happened(desk: Served, launcher: Re
     (open_one,) = desk.session.undecided_effects()
     page = desk.get("/run", thread=NAME).text
     assert "Nobody knows whether a side effect happened" in page
-    assert f"stepgraph effect {open_one.key} --done --db {desk.session.database}" in unescape(page)
+    assert (
+        f"stepgraph effect {open_one.key} --done --db {shlex.quote(str(desk.session.database))}"
+        in unescape(page)
+    )
     form = hidden(page)
     assert (form["key"], form["happened"]) == (open_one.key, "yes")
     assert desk.post("/effect", {**form, "key": "another"}).status == 409

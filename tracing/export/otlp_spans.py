@@ -120,7 +120,7 @@ class _AttributeEncoder:
             return self._any(string_value=_encodable(value))
         if isinstance(value, bool):
             return self._any(bool_value=value)
-        if isinstance(value, int) and abs(value) < _PAST_INT64:
+        if isinstance(value, int) and -_PAST_INT64 <= value < _PAST_INT64:
             return self._any(int_value=value)
         if isinstance(value, float):
             return self._any(double_value=value)

@@ -15,6 +15,7 @@ from langgraph.types import Command, interrupt
 from stepgraph import Ask, Budget, ScriptedModel, Session, chain, review, section, step, using
 from stepgraph.runners.run import aresume, arun, resume, run
 from stepgraph.state.errors import InputError, Rejected
+from stepgraph.state.session import redelivery
 
 from ...committed import everything
 
@@ -231,13 +232,13 @@ async def test_run_compares_an_input_with_its_thread_once(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, looked = GRAPHS["interrupt"], []
-    for owner, name in ((app, "aget_state"), (session.journal, "begun_at")):
+    for owner, name in ((app, "aget_state"), (redelivery, "abegun_at")):
         method: Any = getattr(owner, name)
         noted = partial(_noted, looked, name, method)
         monkeypatch.setattr(owner, name, noted)
     with using(ScriptedModel(lambda *_: "a label")):
         await arun(app, Parcel("Ada"), session, "t")
-        assert looked.count("begun_at") == 0, "a new thread has no input yet"
+        assert looked.count("abegun_at") == 0, "a new thread has no input yet"
         looked.clear()
         await arun(app, Command(resume="red"), session, "t")
     assert looked.count("aget_state") == 1
