@@ -80,7 +80,7 @@ async def arun(
     try:
         return await run.finish(await run.input(state))
     except ThreadTouched:
-        run = await _Run.begin(graph, session, thread_id, looking_up(options))
+        run = await _Run.begin(graph, session, thread_id, _looking_up(options))
         return await run.finish(await run.input(state))
 
 
@@ -312,7 +312,7 @@ class _Run(Generic[OutputT]):
         return RunResult(self.thread, status, values, spent, cut=cut, state_type=state, **more)
 
 
-def looking_up(options: RunOptions) -> RunOptions:
+def _looking_up(options: RunOptions) -> RunOptions:
     """Return the options of a run for which the thread is looked up, whatever was known of it."""
     extra = {name: value for name, value in options.get("extra", {}).items() if name != UNTOUCHED_KEY}
     return {**options, "extra": extra}

@@ -215,7 +215,9 @@ class Recorder(RunObserver):
         sigterm.begin(self)
         if self._is_untouched and not is_new:
             self._let_go()
-            raise ThreadTouched(f"The thread {self._thread!r} has just been run by somebody else.")
+            raise ThreadTouched(
+                f"The thread {self._thread!r} has just been run by somebody else. Run it again: it goes on."
+            )
         self._is_over = False
         fingerprint = self._fingerprint(metadata.get(GRAPH_KEY), is_new)
         if not self._starting:
