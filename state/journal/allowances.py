@@ -18,6 +18,7 @@ from .budget_accounts import AccountKey, Ahead, Amount, Granted, Limits, Settlem
 
 KEPT_S = 1.0
 MOST = 128  # calls
+GROWTH = 4
 
 
 @dataclass(slots=True)
@@ -31,7 +32,7 @@ class _Stock:
 
 
 class _Pace(NamedTuple):
-    """How fast calls come: each time that a second is enough to use all, twice as much is set aside."""
+    """How fast calls come: each time that a second is enough to use all, GROWTH times as much is set aside."""
 
     calls: int
     at: float
@@ -60,15 +61,15 @@ class Allowances:
                 stock = self._stocks.get(key)
                 if stock is None or stock.until < now or stock.limits != limits:
                     return None
-                left = stock.left.minus(bound)
-                if min(left) < 0:
+                left = stock.left
+                if left.calls < bound.calls or left.tokens < bound.tokens or left.picos < bound.picos:
                     return None
-                held.append((key, stock, left))
+                held.append((key, stock))
             if not self._is_alive():
                 return None
-            for _, stock, left in held:
-                stock.left = left
-        return Granted(tuple([(key, stock.owner, bound) for key, stock, _ in held]))
+            for _, stock in held:
+                stock.left = stock.left.minus(bound)
+        return Granted(tuple([(key, stock.owner, bound) for key, stock in held]))
 
     def ahead(
         self, wanted: Mapping[AccountKey, tuple[Limits, Amount]], owner: str
@@ -78,7 +79,7 @@ class Allowances:
         with self._lock:
             for key, (limits, bound) in wanted.items():
                 pace = self._paces.get(key)
-                calls = 0 if pace is None or pace.is_over(now) else min(MOST, max(1, 2 * pace.calls))
+                calls = 0 if pace is None or pace.is_over(now) else min(MOST, max(1, GROWTH * pace.calls))
                 self._paces[key] = _Pace(calls, now)
                 stock = self._stocks.get(key)
                 left = Amount()

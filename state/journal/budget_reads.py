@@ -10,11 +10,16 @@ from ..budget import ThreadBudgets
 from ..money import PICOS, dollars, picos
 from ..periods import PERIODS, Period
 from .budget_accounts import AccountKey, Amount, Limits
+from .budget_holds import give_back, sums, sums_of_dead
 from .dialect import Transaction
 from .journal import Journal
 
 NO_LIMIT = 2**62  # by hand: in the place of a limit that runs name
 _LIMITS = ("calls", "tokens", "usd")
+_OWN = (
+    *("scope", "per", "starts_at", "ends_at", *Amount._fields),
+    *(f"allowed_{name}" for name in Limits._fields),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +66,21 @@ def accounts(
     `per` None means those for ever, "any" all.
     """
     now = journal.dialect.now
-    sums = ", ".join(
-        f"(SELECT coalesce(sum(h.{name}), 0) FROM budget_holds h WHERE h.scope = a.scope AND h.per = a.per "
-        f"AND h.starts_at = a.starts_at AND h.expires_at < {now}) AS dead_{name}"
-        for name in Amount._fields
-    )
-    named = ", ".join(f"a.{kind}_{name}" for kind in ("held", "allowed") for name in Amount._fields)
-    hand = ", ".join(f"l.{name} AS set_{name}" for name in Amount._fields)
+    own = ", ".join(f"a.{name}" for name in _OWN)
+    hand = ", ".join(f"l.{name}" for name in Amount._fields)
+    named = ", ".join(f"l.{name} AS set_{name}" for name in Amount._fields)
+    all_sums = {**sums("h."), **sums_of_dead(now, "h.")}
     sql = (
-        f"SELECT a.scope, a.per, a.starts_at, a.ends_at, a.calls, a.tokens, a.picos, {named}, {hand}, {sums} "
+        f"SELECT {own}, {named}, {', '.join(f'{each} AS {name}' for name, each in all_sums.items())} "
         "FROM budget_accounts a LEFT JOIN budget_limits l ON l.scope = a.scope AND l.per = a.per "
+        "LEFT JOIN budget_holds h ON h.scope = a.scope AND h.per = a.per AND h.starts_at = a.starts_at "
         "WHERE (CAST(? AS TEXT) IS NULL OR a.scope = ?) AND (CAST(? AS TEXT) IS NULL OR a.per = ?) "
-        f"AND (? = 1 OR a.ends_at IS NULL OR a.ends_at > {now})"
+        f"AND (? = 1 OR a.ends_at IS NULL OR a.ends_at > {now}) GROUP BY {own}, {hand}"
     )
     period = None if per == "any" else per or ""
     rows = journal.query(sql, (scope, scope, period, period, int(past)))
     only_set = (  # limits of which nothing has been spent yet
-        f"SELECT l.scope, l.per, {hand} FROM budget_limits l WHERE (CAST(? AS TEXT) IS NULL OR l.scope = ?) "
+        f"SELECT l.scope, l.per, {named} FROM budget_limits l WHERE (CAST(? AS TEXT) IS NULL OR l.scope = ?) "
         "AND (CAST(? AS TEXT) IS NULL OR l.per = ?) AND NOT EXISTS (SELECT 1 FROM budget_accounts a WHERE "
         f"a.scope = l.scope AND a.per = l.per AND (a.ends_at IS NULL OR a.ends_at > {now}))"
     )
@@ -100,7 +103,7 @@ def _account(row: Mapping[str, Any]) -> BudgetAccount:
         starts_at=row.get("starts_at", 0),
         ends_at=row.get("ends_at"),
         limits=_plain(Limits(*(None if n is not None and n >= NO_LIMIT else n for n in limits))),
-        spent=_plain(_amount(row)),
+        spent=_plain(_amount(row).plus(_amount(row, "spent_"))),
         reserved=_plain(_amount(row, "held_").minus(dead)),
         unsettled=_plain(dead),
         by_hand=tuple(name for name, n in zip(_LIMITS, by_hand, strict=True) if n is not None),
@@ -140,20 +143,10 @@ def reset_limits(journal: Journal, scope: str, per: Period | None) -> None:
 
 def release(journal: Journal, scope: str, per: Period | None) -> None:
     """Give back what processes set aside that died during their calls: the provider did not bill those."""
-    dead = (
-        "SELECT starts_at, owner, calls, tokens, picos FROM budget_holds "
-        f"WHERE scope = ? AND per = ? AND expires_at < {journal.dialect.now}"
-    )
-    lock = (
-        "UPDATE budget_accounts SET held_calls = held_calls - ?, held_tokens = held_tokens - ?, "
-        "held_picos = held_picos - ? WHERE scope = ? AND per = ? AND starts_at = ?"
-    )
-    gone = "DELETE FROM budget_holds WHERE scope = ? AND per = ? AND starts_at = ? AND owner = ?"
+    starts = f"SELECT starts_at FROM budget_accounts WHERE scope = ? AND per = ?{journal.dialect.for_update}"
 
     def work(db: Transaction) -> None:
-        for row in db.execute(dead, (scope, per or "")):
-            key = AccountKey(scope, per or "", row["starts_at"])
-            db.execute(lock, (*_amount(row), *key))
-            db.execute(gone, (*key, row["owner"]))
+        for row in db.execute(starts, (scope, per or "")):
+            give_back(db, AccountKey(scope, per or "", row["starts_at"]), journal.dialect.now)
 
     journal.transact(work)

@@ -4,30 +4,30 @@ Amounts are exact: calls, tokens, and trillionths of a dollar.
 """
 
 BUDGET_TABLES = """
-CREATE TABLE IF NOT EXISTS budget_accounts (  -- what one period of a shared budget has paid for
+CREATE TABLE IF NOT EXISTS budget_accounts (  -- one period of a shared budget; more of it is in budget_holds
     scope       TEXT NOT NULL,        -- user:ada, tenant:acme, tag:nightly …
     per         TEXT NOT NULL,        -- hour | day | week | month, '' for ever
     starts_at   BIGINT NOT NULL,      -- when the period began (UTC), by the database's clock; 0 for ever
     ends_at     BIGINT,               -- NULL for ever
-    calls       BIGINT NOT NULL DEFAULT 0,
+    calls       BIGINT NOT NULL DEFAULT 0,  -- paid for by those who have nothing set aside any more
     tokens      BIGINT NOT NULL DEFAULT 0,
     picos       BIGINT NOT NULL DEFAULT 0,
-    held_calls  BIGINT NOT NULL DEFAULT 0,  -- set aside for calls under way: the sums of budget_holds
-    held_tokens BIGINT NOT NULL DEFAULT 0,
-    held_picos  BIGINT NOT NULL DEFAULT 0,
     allowed_calls  BIGINT,            -- the limits that a run named last
     allowed_tokens BIGINT,
     allowed_picos  BIGINT,
     PRIMARY KEY (scope, per, starts_at)
 );
-CREATE TABLE IF NOT EXISTS budget_holds (  -- who has set aside how much of it
+CREATE TABLE IF NOT EXISTS budget_holds (  -- who has set aside how much of it, and paid for what
     scope       TEXT NOT NULL,
     per         TEXT NOT NULL,
     starts_at   BIGINT NOT NULL,
     owner       TEXT NOT NULL,        -- a process; or a call that waits in a provider's batch
-    calls       BIGINT NOT NULL,
+    calls       BIGINT NOT NULL,      -- set aside
     tokens      BIGINT NOT NULL,
     picos       BIGINT NOT NULL,
+    spent_calls  BIGINT NOT NULL DEFAULT 0,  -- paid for
+    spent_tokens BIGINT NOT NULL DEFAULT 0,
+    spent_picos  BIGINT NOT NULL DEFAULT 0,
     expires_at  REAL NOT NULL,        -- renewed while the owner lives; what a dead one left may be billed yet
     PRIMARY KEY (scope, per, starts_at, owner)
 );

@@ -15,7 +15,8 @@ from functools import partial
 
 from ..errors import StoreError
 from ..event_loops import running_loop
-from .budget_accounts import Settlement, settling
+from .budget_accounts import Settlement
+from .budget_holds import settling
 from .forking import Forked, track
 from .records import Call, CallStatement, ThreadStatement, insert
 from .store import Store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StoreError
@@ -27,6 +28,8 @@ _VALUES = (
 # What today's indexes take the place of; the last one covers other columns today.
 FORMER_INDEXES = ("visits_thread", "hits_thread", "runs_updated", "node_runs_thread", "calls_sums")
 LISTED = "runs_listed"  # format 9 had the indexes before this one
+# Sums of another table's rows. An older process that still runs fails without them, where it would overspend.
+FORMER_COLUMNS = {"budget_accounts": ("held_calls", "held_tokens", "held_picos")}
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -45,6 +48,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
             _add_amounts(connection)
             for view in VIEWS:
                 connection.execute(f"DROP VIEW IF EXISTS {view}")
+            _drop_columns(connection)
             for statement in statements_of(TABLES + views(SQLITE)):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -97,6 +101,15 @@ def _add_columns(connection: sqlite3.Connection) -> None:
                 limits = f"{' NOT NULL' * required}{f' DEFAULT {default}' if default else ''}"
                 connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}{limits}")
     today.close()
+
+
+def _drop_columns(connection: sqlite3.Connection) -> None:
+    """Drop what no table has any more; SQLite refuses to where a view of the user's own cannot be read."""
+    for table, columns in FORMER_COLUMNS.items():
+        for column in columns:
+            if column in _columns(connection, table):
+                with suppress(sqlite3.OperationalError):
+                    connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
 
 
 def _add_amounts(connection: sqlite3.Connection) -> None:

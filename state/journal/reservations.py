@@ -7,28 +7,16 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from ..errors import StoreError
 from .allowances import KEPT_S, Allowances
-from .budget_accounts import (
-    FORGET,
-    HOLDS,
-    LIFETIME_S,
-    RENEW,
-    AccountKey,
-    Ahead,
-    Amount,
-    Declined,
-    Granted,
-    Settlement,
-    Wanted,
-    reserve,
-    settling,
-)
+from .budget_accounts import AccountKey, Ahead, Amount, Declined, Granted, Settlement, Wanted
+from .budget_holds import HOLDS, LIFETIME_S, RENEW, forget, settling
+from .budget_reserve import reserve
 from .dialect import Transaction
 from .forking import Forked, track
 
@@ -89,11 +77,17 @@ class Reservations(Forked):
 
     # Setting aside
 
-    async def reserve(self, wanted: Wanted) -> Granted | Declined:
-        """Set aside what a call can cost, or say why it does not fit."""
+    def take(self, wanted: Wanted) -> Granted | None:
+        """Return what a call has of what is set aside ahead, None where that is not enough for it."""
         granted = self._allowances.take(wanted)
         if granted is not None:
             self._took()
+        return granted
+
+    async def reserve(self, wanted: Wanted) -> Granted | Declined:
+        """Set aside what a call can cost, or say why it does not fit."""
+        granted = self.take(wanted)
+        if granted is not None:
             return granted
         loop = asyncio.get_running_loop()
         line = self._lines.get(loop)
@@ -148,8 +142,6 @@ class Reservations(Forked):
         ) -> tuple[list[Granted | Declined], dict[AccountKey, Ahead], float | None]:
             return reserve(db, wanted, owner, self.journal.dialect.now, ahead)
 
-        if self.journal.dialect.for_update:  # what settles locks accounts too, and in an order of its own
-            await self.journal.aflush()
         began = time.time()
         outcomes, stocks, clock = await self.journal.atransact(work, alone=False)
         self._prolonged()
@@ -164,12 +156,18 @@ class Reservations(Forked):
             elif isinstance(outcome, Granted):  # it was cancelled meanwhile
                 self.settle(outcome.settled(Amount()))
 
+    def known_now(self) -> float | None:
+        """Return what time it is by the database's clock, None before anybody asked it."""
+        return None if self._ahead_s is None else time.time() + self._ahead_s
+
     async def now(self) -> float:
         """Return what time it is by the database's clock."""
-        if self._ahead_s is None:
+        now = self.known_now()
+        if now is None:
             (row,) = await self.journal.aquery(f"SELECT {self.journal.dialect.now} AS now")
-            self._ahead_s = float(row["now"]) - time.time()
-        return time.time() + self._ahead_s
+            now = float(row["now"])
+            self._ahead_s = now - time.time()
+        return now
 
     async def freed(self, tries: int) -> None:
         """Return once something may have been given back, here or elsewhere."""
@@ -189,7 +187,7 @@ class Reservations(Forked):
         settled = granted.settled(spent)
         if not self._given_back:
             return settled
-        return [each if self._holds(each) else replace(each, bound=Amount()) for each in settled]
+        return [each if self._holds(each) else each._replace(bound=Amount()) for each in settled]
 
     def _holds(self, settlement: Settlement) -> bool:
         return settlement.owner not in self._given_back
@@ -243,10 +241,10 @@ class Reservations(Forked):
 
     def _prove_alive(self) -> None:
         owner = self._owner
+        # Renewed first: from then on nobody takes it for dead, and gives back what it has set aside.
+        self.journal.write([(RENEW.format(now=self.journal.dialect.now), (LIFETIME_S, owner))])
         (row,) = self.journal.query(HOLDS, (owner,))
-        if row["n"]:
-            self.journal.write([(RENEW.format(now=self.journal.dialect.now), (LIFETIME_S, owner))])
-        else:
+        if not row["n"]:
             with self._lock:
                 self._given_back.add(owner)
                 self._owner = uuid4().hex
@@ -260,7 +258,8 @@ class Reservations(Forked):
             self._renewer.join(2)
             self._renewer = None
             self.journal.write(settling(self._allowances.unused(whole=True)))
-            self.journal.write([(FORGET, (self._owner,))])  # apart: what settles is a transaction's last
+            owners, for_update = (self._owner, *self._given_back), self.journal.dialect.for_update
+            self.journal.transact(lambda db: forget(db, owners, for_update))
 
 
 def _wake(freed: asyncio.Future[None]) -> None:

@@ -11,7 +11,7 @@ sums are exact; a NULL cost is an *unknown* cost. A sum with an unknown cost in 
 from .budget_tables import BUDGET_TABLES
 from .job_tables import JOB_TABLES
 
-VERSION = 9
+VERSION = 10
 
 
 def running_time(where: str = "", *, thread: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .budget_holds import sums
 from .dialect import Dialect
 from .sums import USD, unknown
 from .tables import running_time
@@ -90,23 +91,33 @@ FROM (
     WHERE b.key NOT IN ('answer_tokens', 'shared', 'ruled')
 ) limits;
 CREATE VIEW shared_budgets AS  -- a row for each limit of each period of a shared budget
+WITH held AS (
+    SELECT scope, per, starts_at, {", ".join(f"{sql} AS {name}" for name, sql in sums().items())}
+    FROM budget_holds GROUP BY scope, per, starts_at
+)
 SELECT scope, per, starts_at, ends_at, resource, allowed, spent, reserved,
        CASE resource WHEN 'usd' THEN round(CAST(allowed - spent - reserved AS NUMERIC), 12)
                      ELSE allowed - spent - reserved END AS remaining
 FROM (
     SELECT a.scope, a.per, a.starts_at, a.ends_at, 'calls' AS resource,
            1.0 * coalesce(l.calls, a.allowed_calls) AS allowed,
-           1.0 * a.calls AS spent, 1.0 * a.held_calls AS reserved
+           1.0 * (a.calls + coalesce(h.spent_calls, 0)) AS spent,
+           1.0 * coalesce(h.held_calls, 0) AS reserved
     FROM budget_accounts a LEFT JOIN budget_limits l ON l.scope = a.scope AND l.per = a.per
+    LEFT JOIN held h ON h.scope = a.scope AND h.per = a.per AND h.starts_at = a.starts_at
     UNION ALL
     SELECT a.scope, a.per, a.starts_at, a.ends_at, 'tokens' AS resource,
            1.0 * coalesce(l.tokens, a.allowed_tokens) AS allowed,
-           1.0 * a.tokens AS spent, 1.0 * a.held_tokens AS reserved
+           1.0 * (a.tokens + coalesce(h.spent_tokens, 0)) AS spent,
+           1.0 * coalesce(h.held_tokens, 0) AS reserved
     FROM budget_accounts a LEFT JOIN budget_limits l ON l.scope = a.scope AND l.per = a.per
+    LEFT JOIN held h ON h.scope = a.scope AND h.per = a.per AND h.starts_at = a.starts_at
     UNION ALL
     SELECT a.scope, a.per, a.starts_at, a.ends_at, 'usd' AS resource,
            coalesce(l.picos, a.allowed_picos) {USD} AS allowed,
-           a.picos {USD} AS spent, a.held_picos {USD} AS reserved
+           (a.picos + coalesce(h.spent_picos, 0)) {USD} AS spent,
+           coalesce(h.held_picos, 0) {USD} AS reserved
     FROM budget_accounts a LEFT JOIN budget_limits l ON l.scope = a.scope AND l.per = a.per
+    LEFT JOIN held h ON h.scope = a.scope AND h.per = a.per AND h.starts_at = a.starts_at
 ) limits WHERE allowed IS NOT NULL;
 """

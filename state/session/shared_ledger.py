@@ -12,6 +12,7 @@ from ..errors import BudgetExceeded
 from ..journal.budget_accounts import (
     Account,
     AccountKey,
+    Accounts,
     Amount,
     Granted,
     Limits,
@@ -53,19 +54,22 @@ class SharedLedger(Ledger):
         self._now = now
         self._key = AccountKey(self.scope, "", 0)
         self._ends_at: int | None = 0  # it is of a period that is over
+        self._accounts: Accounts = {}
         self._held: list[tuple[Cost, Held]] = []
 
     def seconds_left(self) -> float | None:
         return None
 
-    async def account(self) -> tuple[AccountKey, int | None]:
-        """Return the account of now, and when its period ends."""
-        now = await self.reservations.now() if self._now is None else self._now()
+    def accounts_at(self, now: float) -> Accounts:
+        """Return the account of a moment by the database's clock, when its period ends, and its limits."""
+        if self._now is not None:
+            now = self._now()
         if now < self._key.starts_at or (self._ends_at is not None and now >= self._ends_at):
             here = slice_at(self.budget.per, now)
             self._key = AccountKey(self.scope, self.budget.per or "", here.starts_at)
             self._ends_at = here.ends_at
-        return self._key, self._ends_at
+            self._accounts = {self._key: (self._ends_at, self.limits)}
+        return self._accounts
 
     async def reserve(self, bound: Cost) -> None:
         tries = 0
@@ -89,6 +93,8 @@ class SharedLedger(Ledger):
 
 class Held:
     """What one call has set aside in shared budgets, until it is settled."""
+
+    __slots__ = ("_granted", "reservations")
 
     def __init__(self, granted: Granted, reservations: Reservations) -> None:
         self.reservations = reservations
@@ -116,18 +122,29 @@ async def set_aside(ledgers: Sequence[SharedLedger], bound: Cost, owner: str | N
     `owner` names a call that goes on without its process. Raises BudgetExceeded, and NoRoom where it may fit
     later.
     """
-    accounts: dict[AccountKey, tuple[int | None, Limits]] = {}
-    for ledger in ledgers:
-        key, ends_at = await ledger.account()
-        known = accounts.get(key)
-        accounts[key] = ends_at, ledger.limits if known is None else ledger.limits.tightest(known[1])
     reservations = ledgers[0].reservations
-    outcome = await reservations.reserve(Wanted(Amount.of(bound), accounts, owner))
+    now = reservations.known_now()
+    if now is None:
+        now = await reservations.now()
+    wanted = Wanted(Amount.of(bound), _together(ledgers, now), owner)
+    outcome = reservations.take(wanted) or await reservations.reserve(wanted)
     if isinstance(outcome, Granted):
         return Held(outcome, reservations)
     if outcome.ended is None:
         raise NoRoom(reservations)
     raise ended(outcome.account, outcome.ended)
+
+
+def _together(ledgers: Sequence[SharedLedger], now: float) -> Accounts:
+    """Return the accounts of several ledgers, each with its tightest limits."""
+    if len(ledgers) == 1:
+        return ledgers[0].accounts_at(now)
+    accounts: dict[AccountKey, tuple[int | None, Limits]] = {}
+    for ledger in ledgers:
+        for key, (ends_at, limits) in ledger.accounts_at(now).items():
+            known = accounts.get(key)
+            accounts[key] = ends_at, limits if known is None else limits.tightest(known[1])
+    return accounts
 
 
 def ended(account: Account, limit: str) -> BudgetExceeded:

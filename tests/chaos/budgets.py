@@ -33,7 +33,7 @@ from stepgraph.providers.backends.backend import Backend
 from stepgraph.providers.model import CallContext, Reply, Request, Usage
 from stepgraph.providers.prices import Price
 from stepgraph.state.errors import ThreadBusy
-from stepgraph.state.journal import budget_accounts, reservations
+from stepgraph.state.journal import budget_holds, reservations
 from stepgraph.state.journal.budget_reads import accounts
 from stepgraph.state.money import PICOS, dollars
 
@@ -154,7 +154,7 @@ class History:
 
 
 # What a dead process had set aside counts as spent soon, so that nobody waits for it for long.
-budget_accounts.LIFETIME_S = reservations.LIFETIME_S = 1.0
+budget_holds.LIFETIME_S = reservations.LIFETIME_S = 1.0
 reservations.RENEW_S = 0.25
 
 

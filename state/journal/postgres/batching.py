@@ -14,7 +14,7 @@ from typing import Any
 
 from ...blobs import CARRIERS, blobs_of
 from ..blobs import INSERT_BLOB
-from ..budget_accounts import in_order
+from ..budget_holds import in_order
 from ..records import CallStatement, Statement, ThreadStatement
 from .arrays import WORTH, arrays
 from .forms import Form, insert_form, update_form

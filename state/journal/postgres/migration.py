@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...database import PostgresAddress
 from ...errors import StoreError
-from ..migration import FORMER_INDEXES, LISTED
+from ..migration import FORMER_COLUMNS, FORMER_INDEXES, LISTED
 from ..tables import VERSION
 from ..views import VIEWS
 from .connecting import Connection
@@ -29,6 +29,10 @@ def migrate(connection: Connection, address: PostgresAddress) -> None:
         if version:
             statements += [*column_statements(), *(f"DROP VIEW IF EXISTS {view}" for view in VIEWS)]
             statements += [f"DROP INDEX IF EXISTS {address.schema}.{index}" for index in FORMER_INDEXES]
+            statements += [
+                f"ALTER TABLE IF EXISTS {table} {', '.join(f'DROP COLUMN IF EXISTS {each}' for each in columns)}"
+                for table, columns in FORMER_COLUMNS.items()
+            ]
         statements += [*table_statements(), *view_statements()]
         statements += ["DELETE FROM format", f"INSERT INTO format (version) VALUES ({VERSION})"]
         connection.execute("; ".join(translated(each).strip().rstrip(";") for each in statements).encode())

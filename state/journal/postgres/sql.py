@@ -10,6 +10,7 @@ from itertools import count
 from ..dialect import Dialect, Transaction
 
 KEYS = {
+    "budget_holds": ("scope", "per", "starts_at", "owner"),
     "runs": ("thread_id",),
     "decisions": ("thread_id", "task"),
     "coalesced_calls": ("thread_id", "task", "request_hash", "occurrence"),

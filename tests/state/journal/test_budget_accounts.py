@@ -18,10 +18,10 @@ from stepgraph.state.journal.budget_accounts import (
     Limits,
     Settlement,
     Wanted,
-    reserve,
-    settling,
 )
+from stepgraph.state.journal.budget_holds import settling
 from stepgraph.state.journal.budget_reads import BudgetAccount, accounts, set_limits
+from stepgraph.state.journal.budget_reserve import reserve
 
 ADA = AccountKey("ada", "day", 0)
 TEAM = AccountKey("team", "", 0)

@@ -14,9 +14,8 @@ from stepgraph.state.journal.budget_accounts import (
     Granted,
     Limits,
     Wanted,
-    reserve,
-    settling,
 )
+from stepgraph.state.journal.budget_holds import settling
 from stepgraph.state.journal.budget_reads import (
     NO_LIMIT,
     BudgetAccount,
@@ -26,6 +25,7 @@ from stepgraph.state.journal.budget_reads import (
     reset_limits,
     set_limits,
 )
+from stepgraph.state.journal.budget_reserve import reserve
 
 LATER = 5_000_000_000
 NEVER: Mapping[str, float] = {"calls": 0, "tokens": 0, "usd": 0}

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from stepgraph.errors import StoreError, ThreadBusy
-from stepgraph.state.journal.budget_accounts import AccountKey, Amount, Settlement, settling
+from stepgraph.state.journal.budget_accounts import AccountKey, Amount, Settlement
+from stepgraph.state.journal.budget_holds import settling
 from stepgraph.state.journal.call_commits import CallCommits
 from stepgraph.state.journal.records import Call, CallStatement, insert
 

@@ -121,27 +121,6 @@ async def test_who_asks_while_a_transaction_runs_is_served_by_the_next(
     assert len(seen) == 2
 
 
-@pytest.mark.parametrize(("for_update", "flushes"), [("", 0), (" FOR UPDATE", 1)], ids=["file", "server"])
-async def test_where_rows_are_locked_what_settles_is_written_first(
-    session: Session, monkeypatch: pytest.MonkeyPatch, for_update: str, flushes: int
-) -> None:
-    order: list[str] = []
-
-    async def aflush() -> None:
-        order.append("flush")
-
-    async def note(work: Callable[[], Awaitable[Any]]) -> Any:
-        order.append("transaction")
-        return await work()
-
-    transactions(session, monkeypatch, note)
-    monkeypatch.setattr(session.journal, "aflush", aflush)
-    monkeypatch.setattr(type(session.journal.dialect), "for_update", for_update)
-    await within_limit(session.reservations.reserve(want()))
-    monkeypatch.undo()
-    assert order == ["flush"] * flushes + ["transaction"]
-
-
 async def test_who_asks_alone_waits_for_nobody(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLICE_S", 3600.0)
     for _ in range(3):

@@ -13,8 +13,9 @@ from stepgraph import Budget, ScriptedModel, Session, arun, chain, resume, run, 
 from stepgraph.providers.model import CallContext, Request
 from stepgraph.runners.result import RunResult
 from stepgraph.state.errors import BudgetExceeded
-from stepgraph.state.journal import budget_accounts, reservations
-from stepgraph.state.journal.budget_accounts import AccountKey, Amount, Limits, Settlement, in_order, settling
+from stepgraph.state.journal import budget_holds, reservations
+from stepgraph.state.journal.budget_accounts import AccountKey, Amount, Limits, Settlement
+from stepgraph.state.journal.budget_holds import in_order, settling
 from stepgraph.state.journal.budget_reads import BudgetAccount, accounts, release, reset_limits, set_limits
 from stepgraph.state.session.shared_ledger import set_aside
 
@@ -137,7 +138,7 @@ async def test_a_cancelled_call_gives_back_what_it_set_aside(database: str) -> N
 def test_what_a_dead_process_set_aside_counts_as_spent_until_somebody_gives_it_back(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budget_accounts, "LIFETIME_S", -1.0)  # as if it had died long ago
+    monkeypatch.setattr(budget_holds, "LIFETIME_S", -1.0)  # as if it had died long ago
     with Session(database) as dead, opened(database) as session:
         ledger = dead.shared_ledger(ada(usd=4))
         asyncio.run(ledger.reserve(budget_cost(usd=3)))
@@ -239,11 +240,10 @@ def test_what_settles_comes_last_and_in_one_order() -> None:
     found = in_order([*settling([one]), *settling([one]), *settling([other]), other_statement])
     assert found[0] == other_statement
     assert [tuple(values) for _, values in found[1:]] == [
-        (1, 4, 0, 1, 9, 0, *ada_key),
-        (1, 9, 0, *ada_key, "p"),
-        (2, 8, 0, 2, 18, 0, *bo_key),
-        (2, 18, 0, *bo_key, "p"),
+        (*ada_key, "p", -1, -9, 0, 1, 4, 0, 0.0),
+        (*bo_key, "p", -2, -18, 0, 2, 8, 0, 0.0),
     ]
+    assert in_order(found) == found
     assert in_order([other_statement]) == [other_statement]
 
 
