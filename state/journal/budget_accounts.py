@@ -124,10 +124,13 @@ class Ahead:
     limits: Limits
 
 
-class Granted(NamedTuple):
-    """The call may be sent: what it has set aside, and for whom."""
+HeldIn = tuple[AccountKey, str, Amount]  # where, for whom and how much
 
-    held: tuple[tuple[AccountKey, str, Amount], ...]
+
+class Granted(NamedTuple):
+    """The call may be sent: what it has set aside."""
+
+    held: tuple[HeldIn, ...]
 
     def settled(self, spent: Amount) -> list[Settlement]:
         return [Settlement(key, owner, bound, spent) for key, owner, bound in self.held]

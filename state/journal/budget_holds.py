@@ -11,25 +11,32 @@ may bill those, so they count as spent until their period ends, or somebody give
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .budget_accounts import AccountKey, Amount, Settlement
-from .dialect import Transaction
+from .dialect import Rows, Transaction
 from .records import Statement
 
 LIFETIME_S = 10.0
 KEY = "scope = ? AND per = ? AND starts_at = ?"
-RENEW = "UPDATE budget_holds SET expires_at = {now} + ? WHERE owner = ?"
-HOLDS = "SELECT count(*) AS n FROM budget_holds WHERE owner = ?"
+_RENEW = (
+    "UPDATE budget_holds SET expires_at = {now} + ? WHERE owner = ? AND (calls > 0 OR tokens > 0 OR picos > 0)"
+)
 HELD = Amount._fields
 SPENT = tuple(f"spent_{name}" for name in Amount._fields)
+
+
+def _positive(table: str, name: str) -> str:
+    return f"CASE WHEN {table}{name} > 0 THEN {table}{name} ELSE 0 END"
+
+
 _ALL = ", ".join((*HELD, *SPENT))
 _COLUMNS = "scope, per, starts_at"
 _SET_ASIDE = (
     "INSERT INTO budget_holds (scope, per, starts_at, owner, calls, tokens, picos, expires_at) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, {now} + ?) ON CONFLICT (scope, per, starts_at, owner) DO UPDATE SET "
-    + ", ".join(f"{name} = budget_holds.{name} + excluded.{name}" for name in HELD)
+    + ", ".join(f"{name} = {_positive('budget_holds.', name)} + excluded.{name}" for name in HELD)
     + ", expires_at = excluded.expires_at"
 )
 # A row that somebody else took away meanwhile comes back with less than nothing set aside, which is nothing.
@@ -68,16 +75,18 @@ def sums_of_dead(now: str, table: str = "") -> dict[str, str]:
     }
 
 
-def _positive(table: str, name: str) -> str:
-    return f"CASE WHEN {table}{name} > 0 THEN {table}{name} ELSE 0 END"
-
-
 def holders(db: Transaction, key: AccountKey, now: str) -> Holders:
     """Return the sums over an account's rows. They go with it only while that is locked."""
     named = ", ".join(f"{sql} AS {name}" for name, sql in {**sums(), **sums_of_dead(now)}.items())
     idle = f"count(*) FILTER (WHERE {_IDLE} AND expires_at < {now}) AS idle"
     (row,) = db.execute(f"SELECT {named}, {idle} FROM budget_holds WHERE {KEY}", key)
     return Holders(amount(row, "held_"), amount(row, "spent_"), amount(row, "dead_"), row["idle"])
+
+
+def renew(db: Transaction, owners: Iterable[str], now: str) -> None:
+    """Take these owners for alive, from now on."""
+    for owner in owners:
+        db.execute(_RENEW.format(now=now), (LIFETIME_S, owner))
 
 
 def set_aside(db: Transaction, key: AccountKey, owner: str, more: Amount, now: str) -> None:
@@ -109,11 +118,14 @@ def _move_to_account(db: Transaction, key: AccountKey, which: str, values: Seque
         db.execute(_ADD, (*spent, *key))
 
 
-def forget(db: Transaction, owners: Sequence[str], for_update: str) -> None:
-    """Leave no row of these owners behind that holds nothing."""
-    sql = f"SELECT {_COLUMNS} FROM budget_holds WHERE owner = ?"
-    places = [(_key(row), owner) for owner in owners for row in db.execute(sql, (owner,))]
-    for key, owner in sorted(places):
+def accounts_of(query: Callable[[str, Sequence[Any]], Rows], owner: str) -> list[AccountKey]:
+    """Return the accounts in which an owner has a row."""
+    return [_key(row) for row in query(f"SELECT {_COLUMNS} FROM budget_holds WHERE owner = ?", (owner,))]
+
+
+def forget(db: Transaction, keys: Iterable[AccountKey], owner: str, for_update: str) -> None:
+    """Leave no row of an owner's behind that holds nothing; keys are in the order in which all lock them."""
+    for key in keys:
         db.execute(f"SELECT calls FROM budget_accounts WHERE {KEY}{for_update}", key)
         fold(db, key, "0", owner)
 

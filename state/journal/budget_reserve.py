@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from .budget_accounts import (
     Account,
     AccountKey,
+    Accounts,
     Ahead,
     Amount,
     Declined,
     Granted,
+    HeldIn,
     Limits,
     Wanted,
 )
@@ -32,6 +35,10 @@ _OPEN = (
     )
     + ", {now} AS now"
 )
+
+
+class Lapsed(Exception):
+    """Others may have given back what an owner had set aside before."""
 
 
 @dataclass(slots=True)
@@ -61,22 +68,32 @@ def reserve(
     owner: str,
     now: str,
     ahead: Mapping[AccountKey, Ahead],
+    until: float | None = None,
 ) -> tuple[list[Granted | Declined], dict[AccountKey, Ahead], float | None]:
     """Set aside what fits, of calls in their order, and then what is to be set aside `ahead`.
 
     Also return what time it is by the database's clock; `now` is the SQL of that. To be called in a
-    transaction; each account is locked until its end, in an order that is the same for everybody.
+    transaction; each account is locked until its end, in an order that is the same for everybody. Raises
+    Lapsed where `until` is over: the owner must not set aside any more then by that name.
     """
     outcomes: dict[int, Granted | Declined] = {}
-    for number, call in enumerate(wanted):
-        if call.owner is not None and (left := tuple(left_by(db, call.owner))):
-            outcomes[number] = Granted(left)
-    open_calls = {number: call for number, call in enumerate(wanted) if number not in outcomes}
+    left = {number: _left(db, call) for number, call in enumerate(wanted) if call.owner is not None}
+    open_calls = dict(enumerate(wanted))
+    for number, held in left.items():
+        if held:
+            call = open_calls.pop(number)
+            if missing := _missing(call, held):
+                open_calls[number] = call._replace(accounts=missing)
+            else:
+                outcomes[number] = Granted(held)
     stand = _locked(db, open_calls.values(), now)
+    clock = max((here.now for here in stand.values()), default=None)
+    if until is not None and clock is not None and clock > until:
+        raise Lapsed
     for key, more in ahead.items():
         stand[key].reserved = stand[key].reserved.minus(more.left)
     granted: dict[tuple[AccountKey, str], Amount] = {}
-    for number, call in open_calls.items():
+    for number, call in sorted(open_calls.items(), key=itemgetter(0)):
         refused = _refusal(call, stand)
         if refused is not None:
             outcomes[number] = refused
@@ -85,15 +102,26 @@ def reserve(
         for key in call.accounts:
             stand[key].reserved = stand[key].reserved.plus(call.bound)
             granted[key, holder] = granted.get((key, holder), Amount()).plus(call.bound)
-        outcomes[number] = Granted(tuple([(key, holder, call.bound) for key in call.accounts]))
+        held = tuple([(key, holder, call.bound) for key in call.accounts])
+        outcomes[number] = Granted((*left.get(number, ()), *held))
     stocks = {key: replace(more, left=stand[key].part_of(more)) for key, more in ahead.items()}
     for key, more in stocks.items():
         added = more.left.minus(ahead[key].left)
         granted[key, owner] = granted.get((key, owner), Amount()).plus(added)
     for (key, holder), total in sorted(granted.items()):
         set_aside(db, key, holder, total, now)
-    clock = max((here.now for here in stand.values()), default=None)
     return [outcomes[number] for number in range(len(wanted))], stocks, clock
+
+
+def _left(db: Transaction, call: Wanted) -> tuple[HeldIn, ...]:
+    """Return what a call has set aside that goes on without its process."""
+    return tuple(left_by(db, call.owner)) if call.owner is not None else ()
+
+
+def _missing(call: Wanted, held: Iterable[HeldIn]) -> Accounts:
+    """Return the accounts in which a call has nothing set aside any more: somebody gave that back."""
+    known = {(key.scope, key.per) for key, _, _ in held}  # in whatever period that was
+    return {key: of_key for key, of_key in call.accounts.items() if (key.scope, key.per) not in known}
 
 
 def _locked(db: Transaction, calls: Iterable[Wanted], now: str) -> dict[AccountKey, _Standing]:

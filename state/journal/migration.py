@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StoreError
@@ -104,12 +103,24 @@ def _add_columns(connection: sqlite3.Connection) -> None:
 
 
 def _drop_columns(connection: sqlite3.Connection) -> None:
-    """Drop what no table has any more; SQLite refuses to where a view of the user's own cannot be read."""
+    """Drop what no table has any more. SQLite refuses to where a view of the user's own cannot be read."""
     for table, columns in FORMER_COLUMNS.items():
-        for column in columns:
-            if column in _columns(connection, table):
-                with suppress(sqlite3.OperationalError):
-                    connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        for column in [each for each in columns if each in _columns(connection, table)]:
+            try:
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+            except sqlite3.OperationalError:
+                _retire(connection, table, column)
+
+
+def _retire(connection: sqlite3.Connection, table: str, column: str) -> None:
+    """Keep a column, as zeros, to which nobody can write."""
+    connection.execute(f"UPDATE {table} SET {column} = 0")
+    refused = f"BEGIN SELECT RAISE(ABORT, 'a newer stepgraph renewed this file: {column}'); END"
+    for event, when in (("INSERT", f"WHEN NEW.{column} <> 0 "), (f"UPDATE OF {column}", "")):
+        name = f"{column}_{event[:6].lower()}"
+        connection.execute(
+            f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {event} ON {table} {when}{refused}"
+        )
 
 
 def _add_amounts(connection: sqlite3.Connection) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
-from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from ..errors import StoreError
 from .allowances import KEPT_S, Allowances
 from .budget_accounts import AccountKey, Ahead, Amount, Declined, Granted, Settlement, Wanted
-from .budget_holds import HOLDS, LIFETIME_S, RENEW, forget, settling
-from .budget_reserve import reserve
+from .budget_holds import LIFETIME_S, accounts_of, forget, renew, settling
+from .budget_owner import BudgetOwner, moment
+from .budget_reserve import Lapsed, reserve
 from .dialect import Transaction
 from .forking import Forked, track
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SLICE_S = 0.002
 RENEW_S = LIFETIME_S / 3
+FORGOTTEN_AT_ONCE = 100  # accounts
 
 
 def pause_s(tries: int) -> float:
@@ -53,8 +55,6 @@ class _Line:
 class Reservations(Forked):
     """What this process has set aside in one database; safe to use from several threads and event loops."""
 
-    _alive_at: tuple[float, float]  # by both clocks, once it has set something aside
-
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self._ahead_s: float | None = None  # the database's clock, compared with ours
@@ -62,13 +62,12 @@ class Reservations(Forked):
         track(self)
 
     def _begin(self) -> None:
-        self._owner = uuid4().hex
+        self._owner = BudgetOwner()
         self._lock = threading.Lock()
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._open = 0
         self._allowances = Allowances(self._is_alive)
-        self._given_back: set[str] = set()
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
 
@@ -101,7 +100,12 @@ class Reservations(Forked):
                 loop.call_at(line.next_at, self._start, loop, line)
             else:
                 loop.call_soon(self._start, loop, line)
-        return await request.outcome
+        try:
+            return await request.outcome
+        except asyncio.CancelledError:
+            if request.outcome.done() and not request.outcome.cancelled():  # just now
+                self._settle_unused(request.outcome.result())
+            raise
 
     def _start(self, loop: asyncio.AbstractEventLoop, line: _Line) -> None:
         line.task = loop.create_task(self._serve(loop, line))
@@ -126,35 +130,63 @@ class Reservations(Forked):
                 loop.call_later(SLICE_S, self._start, loop, line)
 
     async def _serve_these(self, requests: Sequence[_Asked]) -> None:
-        wanted = [each.wanted for each in requests]
-        owner = self._owner
+        self._show_up()
+        while True:
+            owner, until = self._owner.lease()
+            try:
+                await self._serve_as(owner, until, requests)
+            except Lapsed:
+                self._begin_anew(owner)
+            else:
+                return
 
+    async def _serve_as(self, owner: str, until: float | None, requests: Sequence[_Asked]) -> None:
+        wanted = [each.wanted for each in requests]
         here = {
             key: (limits, call.bound)
             for call in wanted
             if call.owner is None
             for key, (_, limits) in call.accounts.items()
         }
+        now = self.journal.dialect.now
+        renewed = self._owner.names if until is None or self._owner.age_s() >= RENEW_S else ()
         ahead = self._allowances.ahead(here, owner)
 
         def work(
             db: Transaction,
         ) -> tuple[list[Granted | Declined], dict[AccountKey, Ahead], float | None]:
-            return reserve(db, wanted, owner, self.journal.dialect.now, ahead)
+            done = reserve(db, wanted, owner, now, ahead, until)
+            renew(db, renewed, now)
+            return done
 
-        began = time.time()
-        outcomes, stocks, clock = await self.journal.atransact(work, alone=False)
-        self._prolonged()
-        self._allowances.put(stocks, owner)
+        began = moment()
+        try:
+            outcomes, stocks, clock = await self.journal.atransact(work, alone=False)
+        except BaseException:
+            self._allowances.put(ahead, owner)  # it was taken out, to go into what is set aside next
+            raise
         if clock is not None:
-            self._ahead_s = clock - (began + time.time()) / 2
+            self._ahead_s = clock - (began[1] + time.time()) / 2
+            if renewed:
+                self._owner.renewed(began, clock)
+        self._keep(stocks, owner)
         for each, outcome in zip(requests, outcomes, strict=True):
             if isinstance(outcome, Granted):
                 self._took()
             if not each.outcome.done():
                 each.outcome.set_result(outcome)
-            elif isinstance(outcome, Granted):  # it was cancelled meanwhile
-                self.settle(outcome.settled(Amount()))
+            else:  # it was cancelled meanwhile
+                self._settle_unused(outcome)
+
+    def _settle_unused(self, outcome: Granted | Declined) -> None:
+        """Give back what was set aside for a call that is not made."""
+        if isinstance(outcome, Granted):
+            self.settle(outcome.settled(Amount()))
+
+    def _keep(self, stocks: Mapping[AccountKey, Ahead], owner: str) -> None:
+        self._allowances.put(stocks, owner)
+        if owner != self._owner.name:  # another thread has just begun anew
+            self._give_back(self._allowances.unused(whole=True))
 
     def known_now(self) -> float | None:
         """Return what time it is by the database's clock, None before anybody asked it."""
@@ -182,15 +214,7 @@ class Reservations(Forked):
 
     def settlements(self, granted: Granted, spent: Amount) -> list[Settlement]:
         """Return what a call is charged in the place of what it had set aside."""
-        if time.monotonic() - self._alive_at[0] > LIFETIME_S:  # it stood still, and may have lost that
-            self._prove_alive()
-        settled = granted.settled(spent)
-        if not self._given_back:
-            return settled
-        return [each if self._holds(each) else each._replace(bound=Amount()) for each in settled]
-
-    def _holds(self, settlement: Settlement) -> bool:
-        return settlement.owner not in self._given_back
+        return granted.settled(spent)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Settle with the next commit; where a call's own commit does it, call only `ended`."""
@@ -214,12 +238,26 @@ class Reservations(Forked):
     # Signs of life
 
     def _is_alive(self) -> bool:
-        """Tell whether others surely take this process for alive; either clock may stand still, or be set."""
-        ticking, on_clock = self._alive_at
-        return max(time.monotonic() - ticking, time.time() - on_clock) < LIFETIME_S / 2
+        """Tell whether others surely take this process for alive."""
+        return self._owner.age_s() < LIFETIME_S / 2
 
-    def _prolonged(self) -> None:
-        self._alive_at = time.monotonic(), time.time()
+    def _show_up(self) -> None:
+        """Take note of what may have been given back meanwhile, before something is set aside."""
+        owner = self._owner.name
+        if self._is_alive():
+            return
+        if self._open:
+            self._begin_anew(owner)
+        else:
+            self._give_back(self._allowances.unused(whole=True))
+            self._owner.rest()
+
+    def _begin_anew(self, owner: str) -> None:
+        self._owner.begin_anew(owner)
+        self._give_back(self._allowances.unused(whole=True))
+
+    def _give_back(self, unused: Sequence[Settlement]) -> None:
+        self.journal.add_later(*settling(unused))
 
     def _took(self) -> None:
         with self._lock:
@@ -236,20 +274,22 @@ class Reservations(Forked):
                 if unused := self._allowances.unused():
                     self.journal.write(settling(unused))
                     self._wake_all()
-                if (self._open or self._allowances) and time.monotonic() - self._alive_at[0] >= RENEW_S:
+                if (self._open or self._allowances) and self._owner.age_s() >= RENEW_S:
                     self._prove_alive()
 
     def _prove_alive(self) -> None:
-        owner = self._owner
-        # Renewed first: from then on nobody takes it for dead, and gives back what it has set aside.
-        self.journal.write([(RENEW.format(now=self.journal.dialect.now), (LIFETIME_S, owner))])
-        (row,) = self.journal.query(HOLDS, (owner,))
-        if not row["n"]:
-            with self._lock:
-                self._given_back.add(owner)
-                self._owner = uuid4().hex
-            self._allowances.forget()
-        self._prolonged()
+        names, sql = self._owner.names, self.journal.dialect.now
+
+        def work(db: Transaction) -> float:
+            (row,) = db.execute(f"SELECT {sql} AS now")
+            renew(db, names, sql)
+            return float(row["now"])
+
+        began, (owner, until) = moment(), self._owner.lease()
+        now = self.journal.transact(work, alone=False)
+        if until is not None and now > until:
+            self._begin_anew(owner)
+        self._owner.renewed(began, now)
 
     def close(self) -> None:
         """End the signs of life, and leave no row behind that holds nothing."""
@@ -258,8 +298,16 @@ class Reservations(Forked):
             self._renewer.join(2)
             self._renewer = None
             self.journal.write(settling(self._allowances.unused(whole=True)))
-            owners, for_update = (self._owner, *self._given_back), self.journal.dialect.for_update
-            self.journal.transact(lambda db: forget(db, owners, for_update))
+            for owner in self._owner.names:
+                self._forget(owner)
+
+    def _forget(self, owner: str) -> None:
+        """Leave no row behind that holds nothing; some at a time, for others wait for their accounts."""
+        for_update = self.journal.dialect.for_update
+        keys = sorted(accounts_of(self.journal.query, owner))
+        for at in range(0, len(keys), FORGOTTEN_AT_ONCE):
+            some = keys[at : at + FORGOTTEN_AT_ONCE]
+            self.journal.transact(partial(forget, keys=some, owner=owner, for_update=for_update), alone=False)
 
 
 def _wake(freed: asyncio.Future[None]) -> None:

@@ -52,9 +52,7 @@ class SharedLedger(Ledger):
         self.reservations = reservations
         self.limits = Limits(budget.calls, budget.tokens, None if budget.usd is None else picos(budget.usd))
         self._now = now
-        self._key = AccountKey(self.scope, "", 0)
-        self._ends_at: int | None = 0  # it is of a period that is over
-        self._accounts: Accounts = {}
+        self._accounts: Accounts = {}  # the one of the period under way; several threads may ask for it
         self._held: list[tuple[Cost, Held]] = []
 
     def seconds_left(self) -> float | None:
@@ -64,12 +62,14 @@ class SharedLedger(Ledger):
         """Return the account of a moment by the database's clock, when its period ends, and its limits."""
         if self._now is not None:
             now = self._now()
-        if now < self._key.starts_at or (self._ends_at is not None and now >= self._ends_at):
-            here = slice_at(self.budget.per, now)
-            self._key = AccountKey(self.scope, self.budget.per or "", here.starts_at)
-            self._ends_at = here.ends_at
-            self._accounts = {self._key: (self._ends_at, self.limits)}
-        return self._accounts
+        accounts = self._accounts
+        for key, (ends_at, _) in accounts.items():
+            if key.starts_at <= now and (ends_at is None or now < ends_at):
+                return accounts
+        here = slice_at(self.budget.per, now)
+        key = AccountKey(self.scope, self.budget.per or "", here.starts_at)
+        self._accounts = accounts = {key: (here.ends_at, self.limits)}
+        return accounts
 
     async def reserve(self, bound: Cost) -> None:
         tries = 0

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+import psycopg
+
 from ...database import PostgresAddress
 from ...errors import StoreError
 from ..migration import FORMER_COLUMNS, FORMER_INDEXES, LISTED
@@ -29,13 +33,36 @@ def migrate(connection: Connection, address: PostgresAddress) -> None:
         if version:
             statements += [*column_statements(), *(f"DROP VIEW IF EXISTS {view}" for view in VIEWS)]
             statements += [f"DROP INDEX IF EXISTS {address.schema}.{index}" for index in FORMER_INDEXES]
-            statements += [
-                f"ALTER TABLE IF EXISTS {table} {', '.join(f'DROP COLUMN IF EXISTS {each}' for each in columns)}"
-                for table, columns in FORMER_COLUMNS.items()
-            ]
+            _run(connection, [translated(each) for each in statements])
+            statements = []
+            for table, columns in FORMER_COLUMNS.items():
+                _drop_columns(connection, f"{address.schema}.{table}", columns)
         statements += [*table_statements(), *view_statements()]
         statements += ["DELETE FROM format", f"INSERT INTO format (version) VALUES ({VERSION})"]
-        connection.execute("; ".join(translated(each).strip().rstrip(";") for each in statements).encode())
+        _run(connection, [translated(each) for each in statements])
+
+
+def _run(connection: Connection, statements: Iterable[str]) -> None:
+    connection.execute("; ".join(each.strip().rstrip(";") for each in statements).encode())
+
+
+def _drop_columns(connection: Connection, table: str, columns: Sequence[str]) -> None:
+    """Drop what a table has no more; where a view of the user's own reads it, keep zeros, for good."""
+    dropped = ", ".join(f"DROP COLUMN IF EXISTS {column}" for column in columns)
+    try:
+        with connection.transaction():
+            connection.execute(f"ALTER TABLE IF EXISTS {table} {dropped}".encode())
+    except psycopg.errors.DependentObjectsStillExist:
+        zeros = [f"{column} = 0" for column in columns]
+        name = f"no_{columns[0]}"
+        _run(
+            connection,
+            [
+                f"UPDATE {table} SET {', '.join(zeros)}",
+                f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}",
+                f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({' AND '.join(zeros)})",
+            ],
+        )
 
 
 def _version(connection: Connection, address: PostgresAddress) -> tuple[int, bool]:

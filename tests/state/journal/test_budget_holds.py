@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from stepgraph import Session
@@ -176,3 +177,27 @@ async def test_a_commit_does_not_wait_for_what_others_set_aside(postgres_url: st
         await asyncio.to_thread(thread.join, 60)
         assert in_time == [True]
         assert stand(one).spent["calls"] == 1
+
+
+@pytest.mark.xdist_group("cluster")
+@pytest.mark.parametrize("columns", ["held_calls", "*"])
+def test_a_view_of_the_users_own_in_postgres_keeps_nobody_out(postgres_url: str, columns: str) -> None:
+    """What it reads stays there, as zeros; an older process that still runs fails at it."""
+    Session(postgres_url).close()
+    former = ", ".join(f"ADD COLUMN held_{name} BIGINT NOT NULL DEFAULT 0" for name in Amount._fields)
+    view = f"CREATE VIEW stepgraph.mine AS SELECT {columns} FROM stepgraph.budget_accounts"
+    with psycopg.connect(postgres_url, autocommit=True) as database:
+        database.execute("INSERT INTO stepgraph.budget_accounts (scope, per, starts_at) VALUES ('a', '', 0)")
+        database.execute(f"ALTER TABLE stepgraph.budget_accounts {former}".encode())
+        database.execute("UPDATE stepgraph.budget_accounts SET held_calls = 7")
+        database.execute(view.encode())
+        database.execute("UPDATE stepgraph.format SET version = 9")
+    with Session(postgres_url) as session:
+        ask(session, want(), owner="me")
+        settle(session, "me", 1, ONE)
+        ask(session, want(), owner="other", now=LATER)
+        assert stand(session).spent["calls"] == 1
+    with psycopg.connect(postgres_url, autocommit=True) as database:
+        assert database.execute("SELECT * FROM stepgraph.mine").fetchall()
+        with pytest.raises(psycopg.errors.CheckViolation):
+            database.execute("UPDATE stepgraph.budget_accounts SET held_calls = held_calls + 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any, TypedDict
 import pytest
 from langgraph.types import Command, interrupt
 
-from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+from stepgraph import Ask, Budget, ScriptedModel, Session, chain, step, using
 from stepgraph.state.cost import Cost
 from stepgraph.state.errors import InputError, StoreError
 from stepgraph.state.journal.budget_reads import accounts
@@ -231,13 +232,35 @@ def test_shared_budgets_stand_as_before(tmp_path: Path) -> None:
         assert [tuple(row.values()) for row in seen] == [("calls", 5, 1, 4), ("tokens", 22, 1100, 8878)]
 
 
-def test_what_no_table_has_any_more_stays_where_a_view_of_the_users_own_is_broken(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "own",
+    [
+        "CREATE VIEW mine AS SELECT * FROM a_table_that_is_gone",
+        "CREATE VIEW mine AS SELECT held_calls FROM budget_accounts",
+    ],
+    ids=["broken", "reads-it"],
+)
+def test_a_view_of_the_users_own_keeps_no_file_from_opening_and_no_older_process_going(
+    tmp_path: Path, own: str
+) -> None:
     file = made(next(path for path in OLDER if path.stem == "9-shared-budgets"), tmp_path)
     with opened(file) as database:
-        database.execute("CREATE VIEW mine AS SELECT * FROM a_table_that_is_gone")
+        database.execute(own)
+    for _ in range(2):
+        with Session(file) as session:
+            (account,) = accounts(session.journal, "user:ada", past=True)
+            assert (account.spent["calls"], account.unsettled["calls"]) == (5, 1)
     with Session(file) as session:
-        (account,) = accounts(session.journal, "user:ada", past=True)
-        assert (account.spent["calls"], account.unsettled["calls"]) == (5, 1)
+        lasting = session.shared_ledger(Budget(calls=9, scope="user:ada", per="day"))
+        asyncio.run(lasting.reserve(Cost(calls=1)))
+    columns = "(scope, per, starts_at, held_calls) VALUES ('user:bo', '', 0, 1)"
+    for write in (
+        "UPDATE budget_accounts SET held_calls = held_calls + 1",
+        "UPDATE budget_accounts SET held_calls = held_calls - 1",
+        f"INSERT INTO budget_accounts {columns}",
+    ):
+        with opened(file) as database, pytest.raises(sqlite3.Error, match=r"newer stepgraph|held_calls"):
+            database.execute(write)
 
 
 def test_an_older_stepgraph_that_still_runs_fails_where_it_would_overspend(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from stepgraph import Session
 from stepgraph.errors import StoreError
-from stepgraph.state.journal import allowances, reservations as module
+from stepgraph.state.journal import allowances, budget_owner, reservations as module
 from stepgraph.state.journal.budget_accounts import AccountKey, Amount, Declined, Granted, Limits, Wanted
 from stepgraph.state.journal.budget_reads import BudgetAccount, accounts, release
 from stepgraph.state.journal.reservations import Reservations, pause_s
@@ -58,7 +58,8 @@ class Clocks:
 @pytest.fixture
 def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
     clocks = Clocks()
-    monkeypatch.setattr(module, "time", clocks)
+    for each in (module, budget_owner):
+        monkeypatch.setattr(each, "time", clocks)
     monkeypatch.setattr(allowances, "time", Clocks())  # by which no stock grows old
     for name in ("RENEW_S", "KEPT_S"):  # so that no thread shows a sign of life meanwhile
         monkeypatch.setattr(module, name, 3600.0)
@@ -294,39 +295,184 @@ def gone(session: Session) -> None:
     release(session.journal, "ada", None)
 
 
-async def test_who_stood_still_settles_without_what_others_gave_back(
+async def test_who_stood_still_with_calls_under_way_sets_aside_as_somebody_else(
     session: Session, clocks: Clocks
 ) -> None:
+    """Else what its earlier calls settle would be taken from what the later ones hold."""
+    mine = session.reservations
+    one, other = await within_limit(mine.reserve(want()), mine.reserve(want()))
+    gone(session)
+    clocks.forward(10.1)
+    (anew,) = await within_limit(mine.reserve(want()))
+    assert anew.held[0][1] != one.held[0][1] == other.held[0][1]
+    mine.settle(mine.settlements(one, Amount(1, 1, 1)))
+    mine.settle(mine.settlements(other, ONE))
+    assert (held(session), stand(session).spent["calls"], stand(session).spent["tokens"]) == (1, 2, 3)
+    mine.settle(mine.settlements(anew, ONE))
+    assert (held(session), stand(session).spent["calls"]) == (0, 3)
+
+
+async def test_the_databases_clock_tells_who_stood_still(
+    session: Session, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that was put to sleep has clocks that stood still as well."""
     mine = session.reservations
     (granted,) = await within_limit(mine.reserve(want()))
     gone(session)
-    clocks.forward(10.0)
-    assert [each.bound for each in mine.settlements(granted, ONE)] == [ONE]  # nobody could take it for dead
-    clocks.forward(0.1)
-    (settled,) = mine.settlements(granted, Amount(1, 1, 1))
-    assert (settled.bound, settled.spent) == (Amount(), Amount(1, 1, 1))
-    mine.settle([settled])
-    assert (held(session), stand(session).spent["tokens"]) == (0, 1)
+    later = f"({session.journal.dialect.now} + 10.1)"
+    monkeypatch.setattr(type(session.journal.dialect), "now", later)
     (anew,) = await within_limit(mine.reserve(want()))
-    assert [each.bound for each in mine.settlements(anew, ONE)] == [ONE]
     assert anew.held[0][1] != granted.held[0][1]
+    mine.settle(mine.settlements(granted, ONE))
+    assert (held(session), stand(session).spent["calls"]) == (1, 1)
+
+
+async def test_a_sign_of_life_that_comes_too_late_tells_it_too(
+    session: Session, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = session.reservations
+    granted = [(await within_limit(mine.reserve(want(100_000))))[0] for _ in range(4)]
+    assert held(session) == 8  # four are ahead
+    gone(session)
+    later = f"({session.journal.dialect.now} + 10.1)"
+    monkeypatch.setattr(type(session.journal.dialect), "now", later)
+    mine._prove_alive()
+    (anew,) = await within_limit(mine.reserve(want(100_000)))
+    assert anew.held[0][1] != granted[0].held[0][1]
+    for each in granted:
+        mine.settle(mine.settlements(each, ONE))
+    ahead = held(session) - 1
+    assert ahead >= 0
     mine.settle(mine.settlements(anew, ONE))
-    assert (held(session), stand(session).spent["calls"]) == (0, 2)
+    assert (held(session), stand(session).spent["calls"]) == (ahead, 5)
 
 
-async def test_who_stood_still_and_was_not_given_up_proves_that_it_lives(
+async def test_who_stood_still_with_nothing_under_way_goes_on_as_before(
     session: Session, clocks: Clocks
 ) -> None:
     mine = session.reservations
-    (granted,) = await within_limit(mine.reserve(want()))
+    granted = [(await within_limit(mine.reserve(want(100_000))))[0] for _ in range(3)]
+    for each in granted[:-1]:
+        mine.settle(mine.settlements(each, ONE))
+    session.journal.flush()
+    mine.settle(mine.settlements(granted[-1], ONE))  # not written yet
+    gone(session)
+    clocks.forward(60)
+    (anew,) = await within_limit(mine.reserve(want(100_000)))
+    assert anew.held[0][1] == granted[0].held[0][1]
+    mine.settle(mine.settlements(anew, ONE))
+    stock = held(session)
+    assert stand(session).spent["calls"] == 4
+    mine._give_back(mine._allowances.unused(whole=True))
+    assert (held(session), stock) == (0, 4)
+
+
+async def test_the_signs_of_life_are_for_all_accounts(
+    session: Session, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sets something aside for one user keeps what it holds for the others, too."""
+    monkeypatch.setattr(module, "RENEW_S", 3.0)
+    mine = session.reservations
+    await within_limit(mine.reserve(want()))
     session.journal.write([("UPDATE budget_holds SET expires_at = 1", ())])
-    assert stand(session).unsettled["calls"] == 1
-    clocks.forward(10.1)
-    assert [each.bound for each in mine.settlements(granted, ONE)] == [ONE]
-    assert expiry(session) > 1
-    session.journal.write([("UPDATE budget_holds SET expires_at = 1", ())])
-    assert [each.bound for each in mine.settlements(granted, ONE)] == [ONE]
-    assert expiry(session) == 1  # once is enough for a while
+    bo = Wanted(ONE, {AccountKey("bo", "", 0): (None, Limits(calls=9))})
+    for after_s, renewed in ((2.0, False), (0.9, False), (0.2, True)):
+        clocks.forward(after_s)
+        await within_limit(mine.reserve(bo))
+        (row,) = session.journal.query("SELECT expires_at FROM budget_holds WHERE scope = 'ada'")
+        assert (row["expires_at"] > 1) is renewed
+
+
+async def test_what_is_paid_is_settled_while_the_database_is_away(
+    session: Session, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is kept elsewhere then; nothing may go wrong before that."""
+    (granted,) = await within_limit(session.reservations.reserve(want()))
+    clocks.forward(60)
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise StoreError("away")
+
+    with monkeypatch.context() as patch:
+        for name in ("query", "transact", "write"):
+            patch.setattr(session.journal, name, away)
+        settlements = session.reservations.settlements(granted, ONE)
+    session.reservations.settle(settlements)
+    assert (held(session), stand(session).spent["calls"]) == (0, 1)
+
+
+async def test_a_call_that_is_cancelled_as_its_turn_comes_holds_nothing(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking = asyncio.create_task(session.reservations.reserve(want()))
+
+    async def cancelling(work: Callable[[], Awaitable[Any]]) -> Any:
+        done = await work()
+        asyncio.get_running_loop().call_soon(asking.cancel)  # in the pass in which it is told
+        return done
+
+    transactions(session, monkeypatch, cancelling)
+    assert [type(each) for each in await within_limit(asking)] == [asyncio.CancelledError]
+    assert (held(session), session.reservations._open) == (0, 0)
+
+
+async def test_a_transaction_that_fails_takes_no_stock_along(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = session.reservations
+    granted = [(await within_limit(mine.reserve(want(100_000))))[0] for _ in range(4)]
+    for each in granted:
+        mine.settle(mine.settlements(each, ONE))
+    assert held(session) == 4
+
+    async def failing(work: Callable[[], Awaitable[Any]]) -> Any:
+        raise StoreError("away")
+
+    seen = transactions(session, monkeypatch, failing)
+    wide = Wanted(Amount(9, 18, 27), {ADA: (None, Limits(calls=100_000))})
+    assert [type(each) for each in await within_limit(mine.reserve(wide))] == [StoreError]
+    (granted_of_stock,) = await within_limit(mine.reserve(want(100_000)))
+    assert len(seen) == 1
+    mine.settle(mine.settlements(granted_of_stock, ONE))
+    mine.close()
+    assert held(session) == 0
+
+
+async def test_a_batchs_call_is_paid_by_the_account_too_that_gave_its_part_back(session: Session) -> None:
+    team = AccountKey("team", "", 0)
+    both = Wanted(ONE, {key: (None, Limits(calls=9)) for key in (ADA, team)}, "a call in a batch")
+    await within_limit(session.reservations.reserve(both))
+    gone(session)
+    (granted,) = await within_limit(session.reservations.reserve(both))
+    assert {key.scope for key, _, _ in granted.held} == {"ada", "team"}
+    session.reservations.settle(session.reservations.settlements(granted, ONE))
+    session.journal.flush()
+    found = accounts(session.journal)
+    assert [(each.spent["calls"], each.reserved["calls"], each.unsettled["calls"]) for each in found] == [
+        (1, 0, 0)
+    ] * 2
+
+
+async def test_the_end_locks_some_accounts_at_a_time(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FORGOTTEN_AT_ONCE", 2)
+    mine = Reservations(session.journal)
+    for name in "abcde":
+        (granted,) = await within_limit(
+            mine.reserve(Wanted(ONE, {AccountKey(name, "", 0): (None, Limits())}))
+        )
+        mine.settle(mine.settlements(granted, ONE))
+    made: list[Any] = []
+    real = session.journal.transact
+    monkeypatch.setattr(
+        session.journal, "transact", lambda work, **how: (made.append(work), real(work, **how))
+    )
+    mine.close()
+    monkeypatch.undo()
+    assert len(made) == 3
+    assert session.journal.query("SELECT owner FROM budget_holds") == []
+    assert [each.spent["calls"] for each in accounts(session.journal)] == [1] * 5
 
 
 @pytest.mark.parametrize("clock", ["wall", "ticking"])
@@ -361,10 +507,10 @@ async def test_a_stock_that_others_gave_back_is_used_no_more(
     granted, _ = [(await within_limit(mine.reserve(want(None))))[0] for _ in range(2)]
     gone(session)
     clocks.forward(10.1)
-    mine.settle(mine.settlements(granted, ONE))
     seen = transactions(session, monkeypatch)
     await within_limit(mine.reserve(want(None)))
     assert len(seen) == 1
+    mine.settle(mine.settlements(granted, ONE))
 
 
 async def test_the_end_leaves_what_is_under_way_and_no_row_that_holds_nothing(
