@@ -19,7 +19,6 @@ from typing import Any, Final
 from ..state.budget import Budget
 from ..state.errors import (
     AnswerTooLate,
-    ClaimLost,
     GraphChanged,
     InputError,
     MigrationFailed,
@@ -27,10 +26,9 @@ from ..state.errors import (
 )
 from ..state.event_loops import in_thread
 from ..state.halts import HALTED, Halt
-from ..state.journal.job_turns import Attempts, begin_turn, end_turn, forgive_turn, is_due_now
+from ..state.journal.job_turns import begin_turn
 from ..state.journal.jobs import (
     JobRecord,
-    JobStatus,
     drop_answers,
     fail_unbegun,
     find_job,
@@ -40,7 +38,7 @@ from ..state.journal.jobs import (
 )
 from ..state.journal.parts import find_part, has_parts
 from ..state.journal.records import Description
-from ..state.names import HALT_KEY, MODELS_KEY, SPREAD_KEY, UNTOUCHED_KEY
+from ..state.names import HALT_KEY, MODELS_KEY, SPREAD_KEY, TURN_KEY, UNTOUCHED_KEY
 from ..state.run_context import RunContext, for_reading
 from ..state.schema import parse_input, values_of
 from ..state.session.internals import Tap
@@ -55,6 +53,7 @@ from .run import RunOptions, aresume, arun
 from .served import Served
 from .spreading import LOOK_AGAIN_S, JobSpreader, Submit, parent_to_wake, part_of
 from .streams.sending import Broadcast
+from .turn_ends import put_on_record
 
 DRAINED: Final = "its worker ends"
 CANCELED: Final = "it was canceled"
@@ -327,7 +326,7 @@ class Turn:
 
     async def _settle(self, record: JobRecord, outcome: Outcome) -> Outcome:
         """Record how a turn ended, and return that with what its thread has cost."""
-        outcome = await self._put(record, outcome)
+        outcome = await put_on_record(self.session.journal, record, outcome)
         is_over = outcome.status in ("done", "partial", "failed", "canceled") and not outcome.retryable
         if is_over and record.is_part:
             waits = await in_thread(parent_to_wake, self.session.journal, record.thread_id)
@@ -339,44 +338,6 @@ class Turn:
         LOGGER.info("%s: %s", record.thread_id, outcome.status.replace("_", " "))
         return outcome
 
-    async def _put(self, record: JobRecord, outcome: Outcome) -> Outcome:
-        """Put on record how a turn ended, and return how the job stands then."""
-        journal = self.session.journal
-        status: JobStatus
-        after_s: float | None = None
-        attempts: Attempts = "none"
-        if outcome.status == "handed_over":
-            status, after_s = "queued", 0.0
-        elif outcome.status == "failed" and outcome.retryable:
-            status, after_s, attempts = "queued", outcome.after_s, "kept"
-            if outcome.kind in (ThreadBusy.__name__, ClaimLost.__name__):  # it was no attempt
-                attempts = "one less"
-        elif outcome.status == "spread":
-            status, after_s = "queued", LOOK_AGAIN_S
-        elif outcome.status == "interrupted":
-            status = "waiting"
-        else:
-            status = outcome.status
-        stands = await end_turn(
-            journal,
-            record,
-            status,
-            kind=outcome.kind,
-            due_at=outcome.due_at,
-            after_s=after_s,
-            attempts=attempts,
-            is_stopped=outcome.status != "spread",
-        )
-        if stands is None:
-            await in_thread(forgive_turn, journal, record)
-        elif stands == "queued" and status != "queued":  # it was woken meanwhile
-            return Outcome("handed_over", usd=outcome.usd, calls=outcome.calls)
-        elif stands == "canceled" and status != "canceled":
-            outcome = Outcome("canceled", usd=outcome.usd, calls=outcome.calls)
-        if outcome.status == "spread" and await in_thread(is_due_now, journal, record.thread_id):
-            return Outcome("handed_over")  # its parts have ended meanwhile
-        return outcome
-
 
 async def _nobody(_: Job) -> None:
     """Tell nobody: the engine finds on record what is to be done."""
@@ -385,7 +346,7 @@ async def _nobody(_: Job) -> None:
 def _options(record: JobRecord, description: Description, halt: Halt, tap: Tap) -> RunOptions:
     plain = dict(record.options)
     limits = plain.pop("budget", None)
-    extra: dict[str, Any] = {HALT_KEY: halt, **tap.configurable}
+    extra: dict[str, Any] = {HALT_KEY: halt, TURN_KEY: record.turn, **tap.configurable}
     if not record.is_touched:
         extra[UNTOUCHED_KEY] = True
     options = RunOptions(description=description, extra=extra, callbacks=[tap.handler])

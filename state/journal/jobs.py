@@ -56,6 +56,11 @@ class JobRecord:
     is_heard: bool = False
 
     @property
+    def turn(self) -> str:
+        """The name of its turn, which no other one of its thread has; see `TURN`."""
+        return f"{self.owner} {self.epoch}"
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more happens to it by itself: neither does it run, nor wait for anything."""
         return self.status in OVER

@@ -1,0 +1,123 @@
+"""What a worker may still do that stood still between the beginning of its turn and that of its run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepgraph import Session, chain, effect
+from stepgraph.runners.turns import Turn
+from stepgraph.state.journal.job_turns import begin_turn, take_job
+from stepgraph.state.journal.jobs import JobRecord, find_job, stop_job, submit_job
+
+from .engines.flows import Mail, seal, write
+from .test_turns import Held, worker
+
+LEASE_S = 60.0
+
+
+@dataclass
+class Workers:
+    """Two workers of one record, what their model was asked, and whom they have sent a mail."""
+
+    slow: Turn
+    other: Turn
+    model: Held
+    sent: list[str]
+
+    def submit(self, to: str, trace: int = 0) -> None:
+        submit_job(self.slow.session.journal, JobRecord("t", "mail", trace, {"to": to}))
+
+    def begun(self, turn: Turn, *, lease_s: float = LEASE_S) -> JobRecord:
+        """Begin the turn that is due. One with no lease is over at once, as of a worker that stands still."""
+        record = take_job(turn.session.journal, ["mail"], turn.owner, lease_s)
+        assert record is not None
+        return record
+
+    def job(self) -> JobRecord:
+        record = find_job(self.slow.session.journal, "t")
+        assert record is not None
+        return record
+
+    def traces(self) -> list[tuple[int, str]]:
+        sql = "SELECT trace, status FROM invocations WHERE thread_id = 't' ORDER BY id"
+        self.slow.session.journal.flush()
+        return [(row["trace"], row["status"]) for row in self.slow.session.journal.query(sql)]
+
+
+@pytest.fixture(params=["file", "postgres_url"])
+def workers(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Workers]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    is_file = request.param == "file"
+    database: Any = tmp_path / "runs.sqlite" if is_file else request.getfixturevalue(request.param)
+    sent: list[str] = []
+
+    @effect
+    def send(mail: Mail) -> dict[str, int]:
+        sent.append(mail.to)
+        return {"tries": mail.tries + 1}
+
+    graph = chain(write, send, seal)
+    with ExitStack() as opened:
+        slow, other = (opened.enter_context(Session(database)) for _ in range(2))
+        model = slow.models = other.models = Held()
+        model.may.set()
+        yield Workers(worker(slow, graph), worker(other, graph), model, sent)
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["a new thread", "a thread that was run"])
+async def test_a_turn_that_another_worker_has_taken_over_and_ended_begins_nothing(
+    workers: Workers, is_first: bool
+) -> None:
+    if not is_first:
+        workers.submit("Bob")
+        await workers.other.take(workers.begun(workers.other))
+    workers.submit("Ada", trace=0 if is_first else 1)
+    late = workers.begun(workers.slow, lease_s=-1.0)
+    assert (await workers.other.take(workers.begun(workers.other))).status == "done"
+    asked, sent, traces = dict(workers.model.asked), list(workers.sent), workers.traces()
+    outcome = await workers.slow.take(late)
+    assert (outcome.kind, outcome.retryable) == ("ClaimLost", True)
+    assert (workers.model.asked, workers.sent, workers.traces()) == (asked, sent, traces)
+    assert workers.job().status == "done"
+
+
+async def test_a_turn_of_a_job_that_was_canceled_meanwhile_begins_nothing(workers: Workers) -> None:
+    workers.submit("Ada")
+    late = workers.begun(workers.slow, lease_s=-1.0)
+    stop_job(workers.other.session.journal, "t")
+    assert (await workers.other.take(workers.begun(workers.other))).status == "canceled"
+    assert (await workers.slow.take(late)).kind == "ClaimLost"
+    assert (workers.model.asked, workers.sent, workers.traces()) == ({}, [], [])
+    assert workers.job().status == "canceled"
+
+
+async def test_a_turn_that_begins_nothing_leaves_the_thread_to_whose_turn_it_is(workers: Workers) -> None:
+    workers.submit("Ada")
+    late = workers.begun(workers.slow, lease_s=-1.0)
+    record = workers.begun(workers.other)
+    assert (await workers.slow.take(late)).kind == "ClaimLost"
+    assert not workers.other.session.claims.is_run("t")
+    assert (await workers.other.take(record)).status == "done"
+    assert workers.sent == ["Ada"]
+    assert workers.model.asked == {"Write to Ada": 1, "Seal Ada": 1}
+
+
+async def test_a_turn_that_its_own_worker_begins_once_more_is_the_same_one(workers: Workers) -> None:
+    """As where the connection is lost before the worker hears that its turn has begun."""
+    workers.submit("Ada")
+    journal, owner = workers.slow.session.journal, workers.slow.owner
+    first, again = [await begin_turn(journal, "t", owner, 5, ["mail"]) for _ in range(2)]
+    assert first is not None
+    assert again is not None
+    outcomes = await asyncio.gather(workers.slow.take(first), workers.slow.take(again))
+    assert [outcome.status for outcome in outcomes] == ["done", "done"]
+    assert workers.model.asked == {"Write to Ada": 1, "Seal Ada": 1}
