@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, cast
 
@@ -77,11 +77,11 @@ async def arun(
     begins anew.
     """
     run = await _Run.begin(graph, session, thread_id, options)
-    try:
+    with suppress(ThreadTouched):
         return await run.finish(await run.input(state))
-    except ThreadTouched:
-        run = await _Run.begin(graph, session, thread_id, _looking_up(options))
-        return await run.finish(await run.input(state))
+    # Not while that error is handled: it would be the context of all that this run raises.
+    run = await _Run.begin(graph, session, thread_id, _looking_up(options))
+    return await run.finish(await run.input(state))
 
 
 async def astream_run(

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.graph import START, StateGraph
 
 from stepgraph import Session, chain, effect
+from stepgraph.runners.loading import Loaded
 from stepgraph.runners.turns import Turn
 from stepgraph.state.journal.job_turns import begin_turn, take_job
 from stepgraph.state.journal.jobs import JobRecord, find_job, stop_job, submit_job
@@ -121,3 +123,18 @@ async def test_a_turn_that_its_own_worker_begins_once_more_is_the_same_one(worke
     outcomes = await asyncio.gather(workers.slow.take(first), workers.slow.take(again))
     assert [outcome.status for outcome in outcomes] == ["done", "done"]
     assert workers.model.asked == {"Write to Ada": 1, "Seal Ada": 1}
+
+
+async def test_an_error_of_a_run_that_had_to_look_the_thread_up_is_tried_again_only_if_that_may_help(
+    workers: Workers,
+) -> None:
+    """A recursion limit is passed by the next turn as well, which pays for it once more."""
+    graph = StateGraph(Mail).add_node("write", write).add_edge(START, "write").add_edge("write", "write")
+    app = graph.compile().with_config(recursion_limit=3)
+    slow = Turn(workers.slow.session, {"mail": Loaded(app, "mail")})
+    workers.submit("Ada")
+    record = workers.begun(slow)
+    await app.aupdate_state(workers.other.session.config("t"), {"to": "Ada", "text": "known"}, "__start__")
+    assert not record.is_touched
+    outcome = await slow.take(record)
+    assert (outcome.kind, outcome.retryable) == ("GraphRecursionError", False)
