@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -98,7 +97,7 @@ class Turn:
     ) -> None:
         self.session = session
         session.claims.may_be_ended = True  # by a worker that is given a thread of ours
-        self.owner = f"worker-{secrets.token_hex(6)}"
+        self.owner = session.claims.worker_name()
         self.grace_s = grace_s
         self.served = Served(graphs, finishes=finishes)
         self._models = models or {}
@@ -195,8 +194,9 @@ class Turn:
         if self.is_draining:
             halt.ask(DRAINED)
         try:
-            if record.former not in (None, self.owner):  # it died, or stood still: if it wakes, too late
-                await in_thread(self.session.claims.end, record.thread_id)
+            others = {*record.formers} - {self.owner}
+            if others:  # if they wake, it is too late
+                await in_thread(self.session.claims.end, record.thread_id, others)
             if record.former is not None:  # until now it may have begun what its turn was for
                 begun = await in_thread(last_trace, journal, record.thread_id)
                 record = replace(record, begun=begun, is_touched=True)

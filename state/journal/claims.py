@@ -21,7 +21,7 @@ from .claim import Claim
 from .dialect import Rows, Transaction
 from .forking import Forked, track
 from .journal import Journal
-from .owners import FileOwner, Owner
+from .owners import FileOwner, Owner, session_of
 from .records import Statement, ThreadStatement
 from .taking import Wish, take_all, taking
 from .together import Together
@@ -184,10 +184,18 @@ class Claims(Forked):
         held = self._held.get(thread_id)
         return held or self._released.get(thread_id, (None,))[0]
 
-    def end(self, thread_id: str) -> None:
-        """End the claim of whoever runs a thread: it is dead, or else it has lost the thread at once."""
-        ended = "UPDATE claims SET expires_at = 0, epoch = epoch + 1 WHERE thread_id = ?"
-        self._journal.write([(ended, (thread_id,))])
+    def worker_name(self) -> str:
+        """Return a name for a worker of this session, for `end`."""
+        return self._owner.worker_name()
+
+    def end(self, thread_id: str, workers: Iterable[str]) -> None:
+        """End the claim of workers on a thread: they are dead, or else they have lost it at once.
+
+        Anybody else's claim stays, as that of a worker of an earlier version does: it ends by itself.
+        """
+        ended = "UPDATE claims SET expires_at = 0, epoch = epoch + 1 WHERE thread_id = ? AND owner LIKE ?"
+        sessions = {token for worker in workers if (token := session_of(worker))}
+        self._journal.write([(ended, (thread_id, f"{token}.%")) for token in sorted(sessions)])
 
     def is_run(self, thread_id: str) -> bool:
         """Tell whether an owner, here or elsewhere, is running a thread."""

@@ -22,6 +22,7 @@ _TOUCHED: Final = " OR ".join(
         ),
     ]
 )
+_FORMER: Final = "former = coalesce(former || ' ', '') || owner"  # NULL where the turn before it ended
 Attempts = Literal["none", "kept", "one less"]  # what becomes of their number
 
 
@@ -54,7 +55,7 @@ def take_job(
     if thread is not None:
         due, values = f"thread_id = ? AND {due}", (thread, *values)
     sql = (
-        f"UPDATE jobs SET status = 'running', former = owner, owner = ?, expires_at = {now} + ?, "
+        f"UPDATE jobs SET status = 'running', {_FORMER}, owner = ?, expires_at = {now} + ?, "
         f"epoch = epoch + 1, attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = "
         f"(SELECT thread_id FROM jobs WHERE {due} ORDER BY due_at, thread_id LIMIT 1) AND {due} "
         f"RETURNING {_taken(now)}"
@@ -124,7 +125,7 @@ async def begin_turn(
     now = journal.dialect.now
     serves, names = _serves(graphs, versions, begins)
     sql = (
-        f"UPDATE jobs SET status = 'running', former = owner, owner = ?, expires_at = NULL, epoch = ?, "
+        f"UPDATE jobs SET status = 'running', {_FORMER}, owner = ?, expires_at = NULL, epoch = ?, "
         f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = ? "
         "AND (epoch < ? OR (epoch = ? AND owner = ?)) AND status IN ('queued', 'running', 'waiting') "
         f"AND {serves} RETURNING {_taken(now)}"

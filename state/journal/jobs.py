@@ -61,6 +61,11 @@ class JobRecord:
         return f"{self.owner} {self.epoch}"
 
     @property
+    def formers(self) -> list[str]:
+        """The workers whose turns before this one did not end: they died, or stood still."""
+        return (self.former or "").split()
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more happens to it by itself: neither does it run, nor wait for anything."""
         return self.status in OVER

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from langgraph.graph import START, StateGraph
 
-from stepgraph import Session, chain, effect
+from stepgraph import Session, arun, chain, effect
 from stepgraph.runners.loading import Loaded
 from stepgraph.runners.turns import Turn
 from stepgraph.state.journal.job_turns import begin_turn, take_job
@@ -138,3 +138,40 @@ async def test_an_error_of_a_run_that_had_to_look_the_thread_up_is_tried_again_o
     assert not record.is_touched
     outcome = await slow.take(record)
     assert (outcome.kind, outcome.retryable) == ("GraphRecursionError", False)
+
+
+async def test_who_takes_a_turn_over_leaves_the_claim_of_a_run_that_is_no_workers(workers: Workers) -> None:
+    """The worker before was killed ere it claimed the thread, which somebody runs by themselves now."""
+    workers.submit("Ada")
+    workers.begun(workers.slow, lease_s=-1.0)
+    graph = chain(write, seal).compile()
+    held = Held()
+    with Session(workers.slow.session.database, models=held) as direct:
+        run = asyncio.create_task(arun(graph, Mail("Ada"), direct, "t"))
+        await held.begun.wait()
+        outcome = await workers.other.take(workers.begun(workers.other))
+        assert (outcome.kind, outcome.retryable) == ("ThreadBusy", True)
+        assert direct.claims.is_run("t")
+        held.may.set()
+        assert (await run).status == "done"
+    assert workers.model.asked == {}
+    assert held.asked == {"Write to Ada": 1, "Seal Ada": 1}
+
+
+@pytest.mark.parametrize("between", [False, True], ids=["next", "after one that was killed"])
+async def test_who_takes_a_turn_over_ends_the_claim_of_the_worker_before_at_once(
+    workers: Workers, between: bool
+) -> None:
+    workers.submit("Ada")
+    held = workers.slow.session.models = Held()
+    turning = asyncio.create_task(workers.slow.take(workers.begun(workers.slow, lease_s=-1.0)))
+    await held.begun.wait()
+    if between:
+        third = Turn(workers.other.session, {})
+        workers.begun(third, lease_s=-1.0)
+    record = workers.begun(workers.other)
+    assert record.formers == [workers.slow.owner, *([third.owner] if between else [])]
+    assert (await workers.other.take(record)).status == "done"
+    held.may.set()
+    assert (await turning).kind == "ClaimLost"
+    assert workers.traces() == [(0, "running"), (0, "done")]

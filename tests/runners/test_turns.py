@@ -222,11 +222,11 @@ async def test_who_has_lost_a_thread_writes_nothing_more_of_it_at_once(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     database = tmp_path / "runs.sqlite" if store == "file" else request.getfixturevalue(store)
     with Session(database) as slow, Session(database) as other:
-        Turn(slow, {})
+        turn = Turn(slow, {})
         slow.claims.acquire("t")  # so its claim is sure for seconds
         slow.journal.start_run("t")
         slow.journal.flush()
-        other.claims.end("t")  # as a worker does that is given its thread
+        other.claims.end("t", [turn.owner])  # as a worker does that is given its thread
         slow.journal.end_run("t", "done", of_run=True)
         with pytest.raises(ClaimLost):
             await slow.journal.commit_call(CALL)
