@@ -25,25 +25,25 @@ from ..state.errors import (
 )
 from ..state.event_loops import in_thread
 from ..state.halts import HALTED, Halt
-from ..state.journal.job_turns import begin_turn
+from ..state.journal.job_turns import begin_turn, looked_up
 from ..state.journal.jobs import (
     JobRecord,
     drop_answers,
     fail_unbegun,
     find_job,
     given_answers,
-    last_trace,
     pin_job,
 )
 from ..state.journal.parts import find_part, has_parts
 from ..state.journal.records import Description
 from ..state.names import HALT_KEY, MODELS_KEY, SPREAD_KEY, TURN_KEY, UNTOUCHED_KEY
 from ..state.run_context import RunContext, for_reading
-from ..state.schema import parse_input, values_of
 from ..state.session.internals import Tap
+from ..state.session.recorder import ThreadTouched
 from ..state.session.session import Session
 from ..state.session.versions import version_of
 from ..tracing.record.pending import is_for_parts, unanswered, wakes_at
+from .job_inputs import unbegun_input
 from .loading import Compiled, Loaded
 from .outcomes import NO_HEARTBEAT, Heartbeat, Job, Outcome, beating
 from .passing import is_retryable
@@ -198,8 +198,7 @@ class Turn:
             if others:  # if they wake, it is too late
                 await in_thread(self.session.claims.end, record.thread_id, others)
             if record.former is not None:  # until now it may have begun what its turn was for
-                begun = await in_thread(last_trace, journal, record.thread_id)
-                record = replace(record, begun=begun, is_touched=True)
+                record = await in_thread(looked_up, journal, record)
             outcome = await self._outcome(await self._pinned(record), halt)
             if outcome.kind in UNCHANGED:
                 await in_thread(pin_job, journal, running.record, record.version)
@@ -268,6 +267,11 @@ class Turn:
             spreader = JobSpreader(self.session, record, graph, self.submit)
             models = {MODELS_KEY: RunContext.of(loaded.graph.config).models} if is_part else {}
             options["extra"] = {**options["extra"], **models, SPREAD_KEY: spreader}
+            with suppress(ThreadTouched):
+                return await self._heard(record, graph, state, options)
+            # Not while that error is handled: it would be the context of all that this run raises.
+            record = await in_thread(looked_up, self.session.journal, record)
+            options["extra"] = {n: each for n, each in options["extra"].items() if n != UNTOUCHED_KEY}
             return await self._heard(record, graph, state, options)
         finally:
             await self._broadcast.end(stream)
@@ -277,10 +281,8 @@ class Turn:
     ) -> RunResult:
         """Begin or go on with a thread; `part_input` is that of a part, which is no plain data."""
         session, thread = self.session, record.thread_id
-        if record.begun < record.trace:
-            state = part_input or parse_input(graph.builder.input_schema, record.input)
-            if record.begun >= 0:  # the next thing that is said on a thread; what it knows stays
-                state = {name: value for name, value in values_of(state).items() if name in record.input}
+        state = await unbegun_input(session.journal, record, graph.builder.input_schema, part_input)
+        if state is not None:
             return await arun(graph, state, session, thread, **options)
         new_answers = await in_thread(given_answers, session.journal, thread)
         answers: dict[str, Any] = {}

@@ -292,6 +292,7 @@ class Recorder(RunObserver):
                 "user": metadata.get("user_id"),
                 "tags": self._masked([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
                 "metadata": self._masked({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
+                "of_job": int(self._turn is not None),
                 **self._labels,
             },
             going_on=going_on,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from langgraph.graph import START, StateGraph
@@ -16,9 +17,16 @@ from stepgraph import Session, arun, chain, effect
 from stepgraph.runners.loading import Loaded
 from stepgraph.runners.turns import Turn
 from stepgraph.state.journal.job_turns import begin_turn, take_job
-from stepgraph.state.journal.jobs import JobRecord, find_job, stop_job, submit_job
+from stepgraph.state.journal.jobs import (
+    JobRecord,
+    find_job,
+    give_answers,
+    stop_job,
+    submit_job,
+    wake_job,
+)
 
-from .engines.flows import Mail, seal, write
+from .engines.flows import Mail, check, seal, write
 from .test_turns import Held, worker
 
 LEASE_S = 60.0
@@ -175,3 +183,61 @@ async def test_who_takes_a_turn_over_ends_the_claim_of_the_worker_before_at_once
     held.may.set()
     assert (await turning).kind == "ClaimLost"
     assert workers.traces() == [(0, "running"), (0, "done")]
+
+
+@pytest.mark.parametrize("when", ["before its turn", "while its turn begins"])
+async def test_a_jobs_input_is_run_though_somebody_gave_the_thread_another_one(
+    workers: Workers, when: str
+) -> None:
+    workers.submit("Ada")
+    graph = chain(write, seal).compile()
+    early = workers.begun(workers.slow) if when == "while its turn begins" else None
+    await arun(graph, Mail("Bob"), workers.other.session, "t")
+    outcome = await workers.slow.take(early or workers.begun(workers.slow))
+    assert outcome.status == "done"
+    assert workers.model.asked == {
+        f"{what} {to}": 1 for what in ("Write to", "Seal") for to in ("Ada", "Bob")
+    }
+    assert (await graph.aget_state(workers.slow.session.config("t"))).values["to"] == "Ada"
+    assert workers.traces() == [(0, "done"), (1, "done")]
+
+
+@pytest.mark.parametrize("when", ["before its turn", "while its turn begins"])
+async def test_a_jobs_input_that_somebody_else_gave_the_thread_is_not_paid_for_again(
+    workers: Workers, when: str
+) -> None:
+    workers.submit("Ada")
+    early = workers.begun(workers.slow) if when == "while its turn begins" else None
+    await arun(chain(write, seal).compile(), Mail("Ada"), workers.other.session, "t")
+    outcome = await workers.slow.take(early or workers.begun(workers.slow))
+    assert outcome.status == "done"
+    assert workers.model.asked == {"Write to Ada": 1, "Seal Ada": 1}
+
+
+@dataclass
+class Numbered(Mail):
+    number: str = field(default_factory=lambda: str(uuid4()))
+
+
+@pytest.mark.parametrize("by", ["its worker", "a worker of a version before"])
+@pytest.mark.parametrize("is_first", [True, False], ids=["a new thread", "a thread that somebody ran"])
+async def test_a_jobs_later_turns_go_on_though_its_input_is_never_read_in_the_same_way(
+    workers: Workers, is_first: bool, by: str
+) -> None:
+    """Its state has a new number each time, as one that a deployment changes is another one then."""
+    parts = {"write": write, "check": check, "seal": seal}
+    app = StateGraph(Numbered).add_sequence([*parts.items()]).add_edge(START, "write").compile()
+    turn = Turn(workers.slow.session, {"mail": Loaded(app, "mail")})
+    workers.submit("Ada")
+    if not is_first:
+        await arun(app, {"to": "Bob", "text": "known"}, workers.other.session, "t")
+        workers.model.asked.clear()
+    first = await turn.take(workers.begun(turn))
+    assert first.status == "interrupted"
+    journal = workers.slow.session.journal
+    if by != "its worker":
+        journal.write([("UPDATE invocations SET of_job = NULL WHERE of_job = 1", ())])
+    give_answers(journal, "t", dict.fromkeys(first.waiting, "approve"))
+    wake_job(journal, "t")
+    assert (await turn.take(workers.begun(turn))).status == "done"
+    assert workers.model.asked == {"Write to Ada": 1, "Seal Ada": 1}
