@@ -26,7 +26,6 @@ from ..state.schema import check_input, parse_input
 from ..state.session.foreign_calls import handlers_of
 from ..state.session.keeping import abrought_up, check_graph, told_of_changes
 from ..state.session.pauses import budget_end
-from ..state.session.recorder import ThreadTouched
 from ..state.session.session import Session, new_thread_id, text_of_id
 from ..state.statuses import Lane
 from ..tracing.record.pending import is_due, unanswered
@@ -77,11 +76,7 @@ async def arun(
     begins anew.
     """
     run = await _Run.begin(graph, session, thread_id, options)
-    try:
-        return await run.finish(await run.input(state))
-    except ThreadTouched:
-        run = await _Run.begin(graph, session, thread_id, _looking_up(options))
-        return await run.finish(await run.input(state))
+    return await run.finish(await run.input(state))
 
 
 async def astream_run(
@@ -310,12 +305,6 @@ class _Run(Generic[OutputT]):
         spent, cut = await self.session.journal.spent_and_cut(self.thread)
         state = self.graph.builder.output_schema
         return RunResult(self.thread, status, values, spent, cut=cut, state_type=state, **more)
-
-
-def _looking_up(options: RunOptions) -> RunOptions:
-    """Return the options of a run for which the thread is looked up, whatever was known of it."""
-    extra = {name: value for name, value in options.get("extra", {}).items() if name != UNTOUCHED_KEY}
-    return {**options, "extra": extra}
 
 
 def _superstep_end(config: RunnableConfig) -> BudgetEnd | None:

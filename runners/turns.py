@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +18,6 @@ from typing import Any, Final
 from ..state.budget import Budget
 from ..state.errors import (
     AnswerTooLate,
-    ClaimLost,
     GraphChanged,
     InputError,
     MigrationFailed,
@@ -27,26 +25,25 @@ from ..state.errors import (
 )
 from ..state.event_loops import in_thread
 from ..state.halts import HALTED, Halt
-from ..state.journal.job_turns import Attempts, begin_turn, end_turn, forgive_turn, is_due_now
+from ..state.journal.job_turns import begin_turn, looked_up
 from ..state.journal.jobs import (
     JobRecord,
-    JobStatus,
     drop_answers,
     fail_unbegun,
     find_job,
     given_answers,
-    last_trace,
     pin_job,
 )
 from ..state.journal.parts import find_part, has_parts
 from ..state.journal.records import Description
-from ..state.names import HALT_KEY, MODELS_KEY, SPREAD_KEY, UNTOUCHED_KEY
+from ..state.names import HALT_KEY, MODELS_KEY, SPREAD_KEY, TURN_KEY, UNTOUCHED_KEY
 from ..state.run_context import RunContext, for_reading
-from ..state.schema import parse_input, values_of
 from ..state.session.internals import Tap
+from ..state.session.recorder import ThreadTouched
 from ..state.session.session import Session
 from ..state.session.versions import version_of
 from ..tracing.record.pending import is_for_parts, unanswered, wakes_at
+from .job_inputs import unbegun_input
 from .loading import Compiled, Loaded
 from .outcomes import NO_HEARTBEAT, Heartbeat, Job, Outcome, beating
 from .passing import is_retryable
@@ -55,6 +52,7 @@ from .run import RunOptions, aresume, arun
 from .served import Served
 from .spreading import LOOK_AGAIN_S, JobSpreader, Submit, parent_to_wake, part_of
 from .streams.sending import Broadcast
+from .turn_ends import put_on_record
 
 DRAINED: Final = "its worker ends"
 CANCELED: Final = "it was canceled"
@@ -99,7 +97,7 @@ class Turn:
     ) -> None:
         self.session = session
         session.claims.may_be_ended = True  # by a worker that is given a thread of ours
-        self.owner = f"worker-{secrets.token_hex(6)}"
+        self.owner = session.claims.worker_name()
         self.grace_s = grace_s
         self.served = Served(graphs, finishes=finishes)
         self._models = models or {}
@@ -196,11 +194,11 @@ class Turn:
         if self.is_draining:
             halt.ask(DRAINED)
         try:
-            if record.former not in (None, self.owner):  # it died, or stood still: if it wakes, too late
-                await in_thread(self.session.claims.end, record.thread_id)
+            others = {*record.formers} - {self.owner}
+            if others:  # if they wake, it is too late
+                await in_thread(self.session.claims.end, record.thread_id, others)
             if record.former is not None:  # until now it may have begun what its turn was for
-                begun = await in_thread(last_trace, journal, record.thread_id)
-                record = replace(record, begun=begun, is_touched=True)
+                record = await in_thread(looked_up, journal, record)
             outcome = await self._outcome(await self._pinned(record), halt)
             if outcome.kind in UNCHANGED:
                 await in_thread(pin_job, journal, running.record, record.version)
@@ -269,6 +267,11 @@ class Turn:
             spreader = JobSpreader(self.session, record, graph, self.submit)
             models = {MODELS_KEY: RunContext.of(loaded.graph.config).models} if is_part else {}
             options["extra"] = {**options["extra"], **models, SPREAD_KEY: spreader}
+            with suppress(ThreadTouched):
+                return await self._heard(record, graph, state, options)
+            # Not while that error is handled: it would be the context of all that this run raises.
+            record = await in_thread(looked_up, self.session.journal, record)
+            options["extra"] = {n: each for n, each in options["extra"].items() if n != UNTOUCHED_KEY}
             return await self._heard(record, graph, state, options)
         finally:
             await self._broadcast.end(stream)
@@ -278,10 +281,8 @@ class Turn:
     ) -> RunResult:
         """Begin or go on with a thread; `part_input` is that of a part, which is no plain data."""
         session, thread = self.session, record.thread_id
-        if record.begun < record.trace:
-            state = part_input or parse_input(graph.builder.input_schema, record.input)
-            if record.begun >= 0:  # the next thing that is said on a thread; what it knows stays
-                state = {name: value for name, value in values_of(state).items() if name in record.input}
+        state = await unbegun_input(session.journal, record, graph.builder.input_schema, part_input)
+        if state is not None:
             return await arun(graph, state, session, thread, **options)
         new_answers = await in_thread(given_answers, session.journal, thread)
         answers: dict[str, Any] = {}
@@ -327,7 +328,7 @@ class Turn:
 
     async def _settle(self, record: JobRecord, outcome: Outcome) -> Outcome:
         """Record how a turn ended, and return that with what its thread has cost."""
-        outcome = await self._put(record, outcome)
+        outcome = await put_on_record(self.session.journal, record, outcome)
         is_over = outcome.status in ("done", "partial", "failed", "canceled") and not outcome.retryable
         if is_over and record.is_part:
             waits = await in_thread(parent_to_wake, self.session.journal, record.thread_id)
@@ -339,44 +340,6 @@ class Turn:
         LOGGER.info("%s: %s", record.thread_id, outcome.status.replace("_", " "))
         return outcome
 
-    async def _put(self, record: JobRecord, outcome: Outcome) -> Outcome:
-        """Put on record how a turn ended, and return how the job stands then."""
-        journal = self.session.journal
-        status: JobStatus
-        after_s: float | None = None
-        attempts: Attempts = "none"
-        if outcome.status == "handed_over":
-            status, after_s = "queued", 0.0
-        elif outcome.status == "failed" and outcome.retryable:
-            status, after_s, attempts = "queued", outcome.after_s, "kept"
-            if outcome.kind in (ThreadBusy.__name__, ClaimLost.__name__):  # it was no attempt
-                attempts = "one less"
-        elif outcome.status == "spread":
-            status, after_s = "queued", LOOK_AGAIN_S
-        elif outcome.status == "interrupted":
-            status = "waiting"
-        else:
-            status = outcome.status
-        stands = await end_turn(
-            journal,
-            record,
-            status,
-            kind=outcome.kind,
-            due_at=outcome.due_at,
-            after_s=after_s,
-            attempts=attempts,
-            is_stopped=outcome.status != "spread",
-        )
-        if stands is None:
-            await in_thread(forgive_turn, journal, record)
-        elif stands == "queued" and status != "queued":  # it was woken meanwhile
-            return Outcome("handed_over", usd=outcome.usd, calls=outcome.calls)
-        elif stands == "canceled" and status != "canceled":
-            outcome = Outcome("canceled", usd=outcome.usd, calls=outcome.calls)
-        if outcome.status == "spread" and await in_thread(is_due_now, journal, record.thread_id):
-            return Outcome("handed_over")  # its parts have ended meanwhile
-        return outcome
-
 
 async def _nobody(_: Job) -> None:
     """Tell nobody: the engine finds on record what is to be done."""
@@ -385,7 +348,7 @@ async def _nobody(_: Job) -> None:
 def _options(record: JobRecord, description: Description, halt: Halt, tap: Tap) -> RunOptions:
     plain = dict(record.options)
     limits = plain.pop("budget", None)
-    extra: dict[str, Any] = {HALT_KEY: halt, **tap.configurable}
+    extra: dict[str, Any] = {HALT_KEY: halt, TURN_KEY: record.turn, **tap.configurable}
     if not record.is_touched:
         extra[UNTOUCHED_KEY] = True
     options = RunOptions(description=description, extra=extra, callbacks=[tap.handler])

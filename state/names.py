@@ -23,6 +23,7 @@ CHECKED_KEY = "__stepgraph_checked"
 RESOURCES_KEY = "__stepgraph_resources"
 RECORDED_KEY = "__stepgraph_recorded"
 TERMS_KEY = "__stepgraph_terms"  # of `Session.config` alone
+TURN_KEY = "__stepgraph_turn"  # the turn of a job for which its thread is run
 UNTOUCHED_KEY = "__stepgraph_untouched"  # nothing was on record of the thread a moment ago
 RESTART = "stepgraph_restart"  # true: begin anew, from who cannot call session.config
 BUDGET = "stepgraph_budget"  # a thread's budget, from who cannot call session.config: limits by their names

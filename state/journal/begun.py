@@ -1,8 +1,8 @@
-"""When a thread began with an input that it is given once more."""
+"""Whether, and when, a thread began with an input that it is given once more."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 from .dialect import Rows
@@ -12,6 +12,15 @@ _BEGUN: Final = (
     "SELECT trace FROM invocations WHERE thread_id = i.thread_id AND status <> 'done' AND id = ("
     "SELECT max(id) FROM invocations WHERE thread_id = i.thread_id)) ORDER BY id LIMIT 1"
 )
+
+
+def was_given(query: Callable[..., Rows], thread_id: str, input_digests: Collection[str], since: int) -> bool:
+    """Tell whether a thread has been given one of these inputs `since` one of its traces."""
+    sql = (
+        "SELECT 1 FROM invocations WHERE thread_id = ? AND trace >= ? AND input_digest IN "
+        f"({', '.join('?' * len(input_digests))}) LIMIT 1"
+    )
+    return bool(query(sql, (thread_id, since, *input_digests)))
 
 
 def begun_at(query: Callable[..., Rows], thread_id: str, input_digest: str | None) -> float | None:

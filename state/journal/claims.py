@@ -21,7 +21,7 @@ from .claim import Claim
 from .dialect import Rows, Transaction
 from .forking import Forked, track
 from .journal import Journal
-from .owners import FileOwner, Owner
+from .owners import FileOwner, Owner, session_of
 from .records import Statement, ThreadStatement
 from .taking import Wish, take_all, taking
 from .together import Together
@@ -79,39 +79,46 @@ class Claims(Forked):
 
     # Taking, and giving back
 
-    def acquire(self, thread_id: str) -> bool:
+    def acquire(self, thread_id: str, turn: str | None = None) -> bool:
         """Claim a thread for a run, and tell whether nothing is on record of it yet.
 
-        Raises ThreadBusy while another owner runs it.
+        Raises ThreadBusy while another owner runs it, and ClaimLost where it was to be run for a `turn` of
+        its job that is over: whoever began that stood still, and another turn may have run it to its end.
         """
         name = self._owner.new_name()
         if self._is_file:
             result = self._journal.transact(lambda transaction: self._take(transaction, thread_id, name))
         else:
             result = self._take(self._journal.store, thread_id, name)  # in one statement
-        return self._hold(thread_id, *result)
+        return self._hold(thread_id, *result, turn)
 
-    async def aacquire(self, thread_id: str) -> bool:
+    async def aacquire(self, thread_id: str, turn: str | None = None) -> bool:
         """Like `acquire`, from an event loop: all that begin in one pass of it are claimed together."""
         if self._is_file:
-            return await asyncio.to_thread(self.acquire, thread_id)
+            return await asyncio.to_thread(self.acquire, thread_id, turn)
         claim = Claim(self._owner.new_name())
         row = await self._taking(Wish(thread_id, claim.owner))
         if row is None:
             raise _busy(next(iter(await self._journal.aquery(*self._rows_of([thread_id]))), None))
         claim.epoch = row["epoch"]
-        return self._hold(thread_id, claim, row["is_new"] == 1)
+        return self._hold(thread_id, claim, row, turn)
 
-    def _hold(self, thread_id: str, claim: Claim, is_new: bool) -> bool:
+    def _hold(self, thread_id: str, claim: Claim, row: Mapping[str, Any], turn: str | None) -> bool:
         with self._lock:
             self._held[thread_id] = claim
             self._lost.pop(thread_id, None)
             if self._renewer is None:
                 self._renewer = threading.Thread(target=self._renew, name="stepgraph-claims", daemon=True)
                 self._renewer.start()
-        return is_new
+        if turn not in (None, row["turn"]):
+            self.release(thread_id)
+            raise ClaimLost(
+                f"The thread {thread_id!r} is not begun: the turn of its job is another worker's by now, or "
+                "is over. Nothing was paid for or written here. Read its result to see how it stands."
+            )
+        return bool(row["is_new"])
 
-    def _take(self, transaction: Transaction, thread_id: str, name: str) -> tuple[Claim, bool]:
+    def _take(self, transaction: Transaction, thread_id: str, name: str) -> tuple[Claim, Mapping[str, Any]]:
         claim = Claim(name)
         dead = self._dead(transaction, thread_id) if self._is_file else ""
         if self._is_file and name.endswith(".1"):  # the first one of this session
@@ -124,7 +131,7 @@ class Claims(Forked):
         if row is None:
             raise _busy(self._row(transaction, thread_id))
         claim.epoch = row["epoch"]
-        return claim, row["is_new"] == 1
+        return claim, row
 
     async def _take_all(self, wishes: Sequence[Wish]) -> list[dict[str, Any] | None]:
         return await take_all(self._journal, wishes, self._owner.row(), self.lifetime_s)
@@ -177,10 +184,18 @@ class Claims(Forked):
         held = self._held.get(thread_id)
         return held or self._released.get(thread_id, (None,))[0]
 
-    def end(self, thread_id: str) -> None:
-        """End the claim of whoever runs a thread: it is dead, or else it has lost the thread at once."""
-        ended = "UPDATE claims SET expires_at = 0, epoch = epoch + 1 WHERE thread_id = ?"
-        self._journal.write([(ended, (thread_id,))])
+    def worker_name(self) -> str:
+        """Return a name for a worker of this session, for `end`."""
+        return self._owner.worker_name()
+
+    def end(self, thread_id: str, workers: Iterable[str]) -> None:
+        """End the claim of workers on a thread: they are dead, or else they have lost it at once.
+
+        Anybody else's claim stays, as that of a worker of an earlier version does: it ends by itself.
+        """
+        ended = "UPDATE claims SET expires_at = 0, epoch = epoch + 1 WHERE thread_id = ? AND owner LIKE ?"
+        sessions = {token for worker in workers if (token := session_of(worker))}
+        self._journal.write([(ended, (thread_id, f"{token}.%")) for token in sorted(sessions)])
 
     def is_run(self, thread_id: str) -> bool:
         """Tell whether an owner, here or elsewhere, is running a thread."""

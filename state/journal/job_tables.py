@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS jobs (     -- a row for each thread that was handed t
     due_at       REAL,                -- not before then; of one that waits, its next deadline
     epoch        INTEGER NOT NULL DEFAULT 0,  -- grows with each turn: an earlier one writes nothing more
     owner        TEXT,                -- the worker whose turn it is
-    former       TEXT,                -- the worker whose turn before this one did not end
+    former       TEXT,                -- the workers whose turns before this one did not end
     expires_at   REAL,                -- when its turn is over, unless it says that it lives
     woken        INTEGER NOT NULL DEFAULT 0,  -- 1: another turn is to follow the one under way
     stop         INTEGER NOT NULL DEFAULT 0,  -- 1: it is to be canceled

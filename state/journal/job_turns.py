@@ -6,6 +6,7 @@ Each turn has an epoch, and only the latest one writes how it ended: a worker th
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Final, Literal
 
 from .jobs import COLUMNS, LOCAL, JobRecord, JobStatus, job_of, returned
@@ -22,6 +23,7 @@ _TOUCHED: Final = " OR ".join(
         ),
     ]
 )
+_FORMER: Final = "former = coalesce(former || ' ', '') || owner"  # NULL where the turn before it ended
 Attempts = Literal["none", "kept", "one less"]  # what becomes of their number
 
 
@@ -54,7 +56,7 @@ def take_job(
     if thread is not None:
         due, values = f"thread_id = ? AND {due}", (thread, *values)
     sql = (
-        f"UPDATE jobs SET status = 'running', former = owner, owner = ?, expires_at = {now} + ?, "
+        f"UPDATE jobs SET status = 'running', {_FORMER}, owner = ?, expires_at = {now} + ?, "
         f"epoch = epoch + 1, attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = "
         f"(SELECT thread_id FROM jobs WHERE {due} ORDER BY due_at, thread_id LIMIT 1) AND {due} "
         f"RETURNING {_taken(now)}"
@@ -68,13 +70,30 @@ def take_job(
 def _taken(now: str) -> str:
     """Return the columns of a job whose turn begins, with what else its worker has to know."""
     return (
-        f"{COLUMNS}, (SELECT coalesce(max(i.trace), -1) FROM invocations i "
-        "WHERE i.thread_id = jobs.thread_id) AS begun, "
-        f"({_TOUCHED}) AS is_touched, "
+        f"{COLUMNS}, {_begun('i.thread_id = jobs.thread_id', 'jobs.trace')}, ({_TOUCHED}) AS is_touched, "
         "EXISTS (SELECT 1 FROM job_parts p WHERE p.thread_id = jobs.thread_id) AS is_part, "
         "EXISTS (SELECT 1 FROM stream_listeners l WHERE l.thread_id = jobs.thread_id "
         f"AND l.expires_at > {now}) AS is_heard"
     )
+
+
+def _begun(condition: str, trace: str) -> str:
+    """Return the latest input that was begun of a thread, and whether a turn has begun that of its job.
+
+    Who called a graph before format 10, nothing tells: there the number of the input counts alone.
+    """
+    return (
+        f"(SELECT coalesce(max(i.trace), -1) FROM invocations i WHERE {condition}) AS begun, "
+        f"EXISTS (SELECT 1 FROM invocations i WHERE {condition} AND i.trace >= {trace} "
+        "AND coalesce(i.of_job, 1) = 1) AS is_begun"
+    )
+
+
+def looked_up(journal: Journal, job: JobRecord) -> JobRecord:
+    """Return a job whose turn has begun with what else has been begun of its thread by now."""
+    values = (job.thread_id, job.thread_id, job.trace)
+    (row,) = journal.query(f"SELECT {_begun('i.thread_id = ?', '?')}", values)
+    return replace(job, begun=row["begun"], is_begun=bool(row["is_begun"]), is_touched=True)
 
 
 def _serves(graphs: Collection[str], versions: Collection[str], begins: bool) -> tuple[str, list[str]]:
@@ -124,7 +143,7 @@ async def begin_turn(
     now = journal.dialect.now
     serves, names = _serves(graphs, versions, begins)
     sql = (
-        f"UPDATE jobs SET status = 'running', former = owner, owner = ?, expires_at = NULL, epoch = ?, "
+        f"UPDATE jobs SET status = 'running', {_FORMER}, owner = ?, expires_at = NULL, epoch = ?, "
         f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = ? "
         "AND (epoch < ? OR (epoch = ? AND owner = ?)) AND status IN ('queued', 'running', 'waiting') "
         f"AND {serves} RETURNING {_taken(now)}"

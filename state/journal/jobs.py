@@ -22,7 +22,7 @@ COLUMNS: Final = (
     "thread_id, graph, version, trace, input, options, engine, link, status, kind, attempts, due_at, "
     "epoch, owner, former, stop"
 )
-_FLAGS: Final = ("stop", "is_touched", "is_part", "is_heard")
+_FLAGS: Final = ("stop", "is_begun", "is_touched", "is_part", "is_heard")
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class JobRecord:
     """One row; times are Unix seconds of the database's clock. `input` and `options` are plain data.
 
     Of one whose turn has begun, `begun` is the number of the latest input that was begun before, -1 without
-    one, and `is_touched` says whether its thread was ever claimed or begun, or given a state, a budget or a
-    lane. `is_part` says whether its thread is a part of another one, `is_heard` whether anybody listens.
+    one, `is_begun` says whether a turn has begun its own, and `is_touched` whether its thread was ever
+    claimed or begun, or given a state, a budget or a lane. `is_part` says whether its thread is a part of
+    another one, `is_heard` whether anybody listens.
     """
 
     thread_id: str
@@ -51,9 +52,20 @@ class JobRecord:
     stop: bool = False
     version: str | None = None
     begun: int = -1
+    is_begun: bool = False
     is_touched: bool = True
     is_part: bool = False
     is_heard: bool = False
+
+    @property
+    def turn(self) -> str:
+        """The name of its turn, which no other one of its thread has; see `TURN`."""
+        return f"{self.owner} {self.epoch}"
+
+    @property
+    def formers(self) -> list[str]:
+        """The workers whose turns before this one did not end: they died, or stood still."""
+        return (self.former or "").split()
 
     @property
     def is_over(self) -> bool:

@@ -44,6 +44,10 @@ class Owner:
             self._claims += 1
             return f"{self._token}.{self._claims}"
 
+    def worker_name(self) -> str:
+        """Return a name for a worker of this session, by which others know which claims are its."""
+        return f"worker-{self._token}-{secrets.token_hex(4)}"
+
     def _show(self) -> None:
         """Make a sign of life."""
 
@@ -144,6 +148,15 @@ class FileOwner(Owner):
         except OSError:
             return None
         return False
+
+
+def session_of(worker: str) -> str | None:
+    """Return how the names of the claims of a worker's session begin.
+
+    None for a worker of an earlier version, whose name does not tell.
+    """
+    _, *parts = worker.split("-")
+    return parts[0] if len(parts) == 2 else None
 
 
 def _locked(path: Path, *, create: bool = False, shared: bool = False) -> int:

@@ -166,7 +166,8 @@ CREATE TABLE IF NOT EXISTS invocations (
     version     TEXT,
     started_at  REAL NOT NULL,
     ended_at    REAL,                 -- NULL while it runs, or if its process died
-    moved_id    INTEGER               -- its id where it began, if its thread was moved: its spans have it
+    moved_id    INTEGER,              -- its id where it began, if its thread was moved: its spans have it
+    of_job      INTEGER               -- 1: a worker called it for the thread's job; NULL before format 10
 );
 CREATE INDEX IF NOT EXISTS invocations_thread ON invocations (thread_id, started_at);
 CREATE TABLE IF NOT EXISTS replays (  -- answers that a resume took from the journal

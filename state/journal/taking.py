@@ -14,6 +14,12 @@ from .records import Statement
 if TYPE_CHECKING:
     from .journal import Journal
 
+# The turn that the thread's job has now, as `JobRecord.turn` names it; NULL where it has none.
+TURN = (
+    "(SELECT j.owner || ' ' || j.epoch FROM jobs j WHERE j.thread_id = claims.thread_id "
+    "AND j.status = 'running') AS turn"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -41,7 +47,7 @@ def taking(
         f"INSERT INTO claims ({', '.join(names)}, epoch, expires_at) VALUES {', '.join([row] * len(wishes))} "
         f"ON CONFLICT (thread_id) DO UPDATE SET {changes}, epoch = claims.epoch + 1 "
         f"WHERE claims.expires_at <= {now} OR claims.owner = excluded.owner OR claims.owner = ? "
-        f"RETURNING thread_id, owner, epoch, {IS_NEW}"
+        f"RETURNING thread_id, owner, epoch, {IS_NEW}, {TURN}"
     )
     return sql, [*values, dead]
 

@@ -91,6 +91,7 @@ class Recorder(RunObserver):
         can_wait: bool = True,
         is_untouched: bool = False,
         is_read_after: bool = False,
+        turn: str | None = None,
         migrate: Callable[[Graph], object] | None = None,
     ) -> None:
         self._journal = journal
@@ -107,6 +108,7 @@ class Recorder(RunObserver):
         self._can_wait = can_wait  # the checkpointer is the one that begins a late run
         self._is_untouched = is_untouched  # so the thread was taken to be when its run was prepared
         self._is_read_after = is_read_after  # what a run has left, as soon as it has ended by itself
+        self._turn = turn  # of its job, for which a worker runs it
         self._root: UUID | None = None
         self._late: Callable[[bool], None] | None = None
         self._starting = False
@@ -150,7 +152,7 @@ class Recorder(RunObserver):
                 self._root, self._late = run_id, start
                 sigterm.begin(self)  # it begins in another thread, where no handler may be set
             else:
-                start(self._claims.acquire(self._thread))
+                start(self._claims.acquire(self._thread, self._turn))
 
     @property
     def waits(self) -> bool:
@@ -173,14 +175,14 @@ class Recorder(RunObserver):
         late, self._late = self._late, None
         if late is not None:
             with self._late_start():
-                late(self._claims.acquire(self._thread))
+                late(self._claims.acquire(self._thread, self._turn))
 
     async def astart_late(self) -> None:
         """Like `start_late`, from an event loop: where nothing has to be read, it is not left."""
         late, self._late = self._late, None
         if late is not None:
             with self._late_start():
-                if await self._claims.aacquire(self._thread):
+                if await self._claims.aacquire(self._thread, self._turn):
                     late(True)
                 else:
                     await asyncio.to_thread(late, False)
@@ -290,6 +292,7 @@ class Recorder(RunObserver):
                 "user": metadata.get("user_id"),
                 "tags": self._masked([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
                 "metadata": self._masked({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
+                "of_job": int(self._turn is not None),
                 **self._labels,
             },
             going_on=going_on,

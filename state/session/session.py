@@ -38,6 +38,7 @@ from ..names import (
     SESSION_KEY,
     STARTER_KEY,
     TERMS_KEY,
+    TURN_KEY,
     UNTOUCHED_KEY,
 )
 from ..serde import allow as declare
@@ -201,6 +202,7 @@ class Session:
             can_wait=checkpointer is None,
             is_untouched=bool(configurable.get(UNTOUCHED_KEY)),
             is_read_after=is_read_after,
+            turn=configurable.get(TURN_KEY),
             migrate=None if checkpointer else lambda graph: migrate(self, graph, thread, claimed=True),
         )
         config: RunnableConfig = {

@@ -100,7 +100,7 @@ async def test_an_owner_that_was_taken_over_leaves_nothing_but_what_it_paid_for(
     with Session(database) as zombie, Session(database) as owner:
 
         def take_over() -> None:
-            owner.claims.end(T)
+            owner.claims.end(T, [zombie.claims.worker_name()])
             owner.claims.acquire(T)
             taken.update(rows=rows(owner), calls=calls(owner), happened=happened(built))
 

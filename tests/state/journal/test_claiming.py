@@ -155,7 +155,7 @@ def test_what_is_known_of_a_new_thread_ends_with_its_claim(two: Two, unsure: Non
     two.one.release("t")
     assert "t" not in two.journal.new_threads
     assert "u" in two.journal.new_threads
-    two.other.end("u")
+    two.other.end("u", [two.one.worker_name()])
     with pytest.raises(ClaimLost):
         two.one.check("u")
     assert "u" not in two.journal.new_threads
@@ -184,12 +184,25 @@ def test_a_release_ends_nobody_elses_claim(two: Two) -> None:
 def test_who_ends_a_claim_takes_the_thread_from_its_owner(two: Two, unsure: None) -> None:
     two.one.acquire("t")
     two.one.acquire("u")
-    two.other.end("t")
+    two.other.end("t", [two.one.worker_name()])
     assert (two.row()["expires_at"], two.row()["epoch"]) == (0, 2)
     with pytest.raises(ClaimLost):
         two.one.check("t")
     assert two.row()["expires_at"] == 0  # it is not begun again
     two.one.check("u")
+
+
+@pytest.mark.parametrize(
+    "worker",
+    ["worker-5f8bb51ed6ab-00c0ffee", "worker-5f8bb51ed6ab"],
+    ids=["another one's", "of a version before"],
+)
+def test_who_ends_a_workers_claim_leaves_those_of_others(two: Two, unsure: None, worker: str) -> None:
+    """Of workers of earlier versions nobody knows which claims are theirs: those end by themselves."""
+    two.one.acquire("t")
+    two.other.end("t", [worker])
+    two.one.check("t")
+    assert two.row()["epoch"] == 1
 
 
 def test_all_claims_are_renewed_together_in_parts(

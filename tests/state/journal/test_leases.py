@@ -152,7 +152,7 @@ async def test_giving_many_claims_back_looks_at_each_of_them_twice_at_most(
 def test_a_claim_that_another_ended_is_lost(owners: tuple[Session, Session]) -> None:
     one, other = owners
     one.claims.acquire("t")
-    other.claims.end("t")
+    other.claims.end("t", [one.claims.worker_name()])
     with pytest.raises(ClaimLost):
         one.claims.check("t")
     other.claims.acquire("t")
@@ -218,7 +218,7 @@ def test_a_fence_fails_where_a_lease_is_lost(owners: tuple[Session, Session], da
     passes = one.claims.fence(statements)
     assert passes is not None
     assert one.journal.query(*passes)[0].popitem()[1] == 1
-    other.claims.end("u")
+    other.claims.end("u", [one.claims.worker_name()])
     other.claims.acquire("u")
     if one.journal.dialect.name == "postgresql":
         with pytest.raises(StoreError, match="division by zero"):
@@ -236,7 +236,7 @@ async def test_a_query_sees_what_was_written_beside_a_run_that_has_lost_its_thre
     one, other = owners
     for thread in ("t", "u"):
         one.claims.acquire(thread)
-    other.claims.end("u")
+    other.claims.end("u", [one.claims.worker_name()])
     other.claims.acquire("u")
     for thread in ("t", "u"):
         one.journal.add_later(insert(replace(CALL, id=thread, thread_id=thread)))

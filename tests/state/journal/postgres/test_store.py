@@ -281,7 +281,7 @@ async def test_answers_of_a_lost_thread_are_told_though_something_else_fails_bes
 ) -> None:
     with Session(postgres_url) as one, Session(postgres_url) as other:
         one.claims.acquire("t")
-        other.claims.end("t")
+        other.claims.end("t", [one.claims.worker_name()])
         other.claims.acquire("t")
         store = one.journal.store
         answers = [insert(replace(CALL, id=name, request_hash=name)) for name in ("a", "b")]
