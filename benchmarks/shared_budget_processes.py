@@ -1,4 +1,4 @@
-"""Calls a second of eight processes on Postgres: without a budget, with one each, and with one that all share.
+"""Calls a second of eight processes on Postgres: without a budget, with one each, with one that all share.
 
     python -m benchmarks.shared_budget_processes
 

@@ -32,7 +32,7 @@ class _Stock:
 
 
 class _Pace(NamedTuple):
-    """How fast calls come: each time that a second is enough to use all, GROWTH times as much is set aside."""
+    """How fast calls come: each time that a second is enough to use all, more is set aside."""
 
     calls: int
     at: float

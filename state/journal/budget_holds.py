@@ -21,7 +21,8 @@ from .records import Statement
 LIFETIME_S = 10.0
 KEY = "scope = ? AND per = ? AND starts_at = ?"
 _RENEW = (
-    "UPDATE budget_holds SET expires_at = {now} + ? WHERE owner = ? AND (calls > 0 OR tokens > 0 OR picos > 0)"
+    "UPDATE budget_holds SET expires_at = {now} + ? "
+    "WHERE owner = ? AND (calls > 0 OR tokens > 0 OR picos > 0)"
 )
 HELD = Amount._fields
 SPENT = tuple(f"spent_{name}" for name in Amount._fields)
@@ -95,7 +96,7 @@ def set_aside(db: Transaction, key: AccountKey, owner: str, more: Amount, now: s
 
 
 def fold(db: Transaction, key: AccountKey, now: str, owner: str | None = None) -> None:
-    """Add to an account, which is locked, what rows have paid that hold nothing; an owner's, or all dead ones.
+    """Add to an account, which is locked, what rows have paid that hold nothing: an owner's, or dead ones.
 
     Those rows are gone then.
     """
@@ -152,8 +153,8 @@ def settling(settlements: Sequence[Settlement]) -> list[Statement]:
         return [_statement(*each) for each in settlements]
     totals: dict[tuple[AccountKey, str], tuple[Amount, Amount]] = {}
     for key, owner, bound, spent in settlements:
-        before = totals.get((key, owner))
-        totals[key, owner] = (bound, spent) if before is None else (before[0].plus(bound), before[1].plus(spent))
+        bounds, all_spent = totals.get((key, owner), (Amount(), Amount()))
+        totals[key, owner] = bounds.plus(bound), all_spent.plus(spent)
     return [_statement(key, owner, *totals[key, owner]) for key, owner in sorted(totals)]
 
 
@@ -177,4 +178,5 @@ def in_order(statements: Iterable[Statement]) -> list[Statement]:
 
 def _settlement(values: Sequence[Any]) -> Settlement:
     scope, per, starts_at, owner, calls, tokens, picos, *spent, _ = values
-    return Settlement(AccountKey(scope, per, starts_at), owner, Amount(-calls, -tokens, -picos), Amount(*spent))
+    bound = Amount(-calls, -tokens, -picos)
+    return Settlement(AccountKey(scope, per, starts_at), owner, bound, Amount(*spent))

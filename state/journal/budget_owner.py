@@ -1,8 +1,9 @@
 """As whom a process sets aside what its calls can cost, and until when others take it for alive.
 
 What a process had set aside may be given back once it has shown no sign of life for LIFETIME_S, by the
-database's clock: it was stopped, or its database was away. From then on it sets aside as somebody else. So what
-its earlier calls settle, which may be given back already, takes nothing away from what the later ones hold.
+database's clock: it was stopped, or its database was away. From then on it sets aside as somebody else. So
+what its earlier calls settle, which may be given back already, takes nothing away from what the later ones
+hold.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class BudgetOwner:
             return self._name, self._until
 
     def age_s(self) -> float:
-        """Return for how long it has shown no sign of life, by either clock: one may stand still, or be set."""
+        """Return for how long it has shown no sign of life; either clock may stand still, or be set."""
         ticking, on_wall = self._alive_at
         return max(time.monotonic() - ticking, time.time() - on_wall)
 

@@ -21,6 +21,7 @@ from .budget_accounts import (
 from .budget_holds import amount, fold, holders, left_by, set_aside
 from .dialect import Transaction
 
+NOTHING = Amount()
 SHARES = 50  # of what is left, a process has at most one ahead
 _OPEN = (
     "INSERT INTO budget_accounts (scope, per, starts_at, ends_at, "
@@ -49,8 +50,8 @@ class _Standing:
     spent: Amount
     by_hand: Limits
     now: float
-    reserved: Amount = Amount()
-    dead: Amount = Amount()
+    reserved: Amount = NOTHING
+    dead: Amount = NOTHING
 
     def part_of(self, ahead: Ahead) -> Amount:
         """Return what may be set aside ahead: for so many calls that enough is left for everybody."""

@@ -118,9 +118,7 @@ def _retire(connection: sqlite3.Connection, table: str, column: str) -> None:
     refused = f"BEGIN SELECT RAISE(ABORT, 'a newer stepgraph renewed this file: {column}'); END"
     for event, when in (("INSERT", f"WHEN NEW.{column} <> 0 "), (f"UPDATE OF {column}", "")):
         name = f"{column}_{event[:6].lower()}"
-        connection.execute(
-            f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {event} ON {table} {when}{refused}"
-        )
+        connection.execute(f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {event} ON {table} {when}{refused}")
 
 
 def _add_amounts(connection: sqlite3.Connection) -> None:
