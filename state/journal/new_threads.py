@@ -17,7 +17,8 @@ AQuery = Callable[[str, Sequence[str]], Awaitable[Rows]]
 # For a statement on claims: whether nothing else is on record of a thread, unless it was queued.
 _EMPTY = ("invocations", "calls", "checkpoints", "node_runs")
 IS_NEW = (
-    "CASE WHEN EXISTS "
+    # A row that was there may be one that this has waited for: what its owner wrote last is not seen then.
+    "CASE WHEN claims.epoch > 1 OR EXISTS "
     "(SELECT 1 FROM runs t WHERE t.thread_id = claims.thread_id AND t.fingerprint IS NOT NULL)"
     + "".join(f" OR EXISTS (SELECT 1 FROM {name} t WHERE t.thread_id = claims.thread_id)" for name in _EMPTY)
     + " THEN 0 ELSE 1 END AS is_new"
