@@ -12,6 +12,8 @@ import pytest
 from stepgraph import Session
 from stepgraph.state.journal import allowances, reservations as module
 from stepgraph.state.journal.allowances import Allowances
+from stepgraph.state.journal.budget_accounts import AccountKey, Limits, Wanted
+from stepgraph.state.journal.budget_reads import accounts
 from stepgraph.state.journal.reservations import Reservations
 
 from .test_reservations import ENOUGH_S, ONE, Clocks, clocks as clocks, expiry, held, want, within_limit
@@ -85,3 +87,35 @@ def test_a_session_that_is_closed_shows_no_signs_of_life_any_more(
     mine.close()
     monkeypatch.undo()
     assert written == []
+
+
+async def test_the_end_locks_some_accounts_at_a_time(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FORGOTTEN_AT_ONCE", 2)
+    mine = Reservations(session.journal)
+    for name in "abcde":
+        (granted,) = await within_limit(
+            mine.reserve(Wanted(ONE, {AccountKey(name, "", 0): (None, Limits())}))
+        )
+        mine.settle(mine.settlements(granted, ONE))
+    made: list[Any] = []
+    real = session.journal.transact
+    monkeypatch.setattr(
+        session.journal, "transact", lambda work, **how: (made.append(work), real(work, **how))
+    )
+    mine.close()
+    monkeypatch.undo()
+    assert len(made) == 3
+    assert session.journal.query("SELECT owner FROM budget_holds") == []
+    assert [each.spent["calls"] for each in accounts(session.journal)] == [1] * 5
+
+
+async def test_a_forked_child_is_an_owner_of_its_own(session: Session) -> None:
+    child = Reservations(session.journal)
+    (before,) = await within_limit(child.reserve(want()))
+    child.close()
+    child.after_fork()
+    (own,) = await within_limit(child.reserve(want()))
+    child.close()
+    assert own.held[0][1] != before.held[0][1]
