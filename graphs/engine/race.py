@@ -19,6 +19,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from ...nodes.node import Node, Update
 from ...state.event_loops import in_thread
 from ...state.run_context import RunContext
+from ...state.run_resources import RunResources, resources_of
 from ...state.schema import values_of
 from .branches import Branch
 from .compiled import is_sync_only
@@ -34,17 +35,19 @@ class Start(Node[Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         race = {RACE: uuid.uuid4().hex}
-        _begin(_key(race, config or {}))
+        _begin(_key(race, config or {}), resources_of(config))
         return race
 
 
 class Race:
-    """The runners and their results. Lives in one event loop, as long as the superstep.
+    """The runners and their results. Lives in one event loop, as long as the superstep in one run.
 
-    A process that resumes a thread begins with the results that finished runners left in the checkpoint.
+    A run that resumes a thread begins with the results that finished runners left in the checkpoint: what
+    others had found when an earlier run failed, in this process too, may not be there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run: RunResources | None) -> None:
+        self.run_of = run
         self.results: dict[int, Any] = {}
         self.is_over = False
         self.recorded: set[int] = set()
@@ -98,10 +101,10 @@ _races: OrderedDict[tuple[str, str], Race] = OrderedDict()
 Note = Callable[[Race, Any], int]
 
 
-def _begin(key: tuple[str, str]) -> Race:
+def _begin(key: tuple[str, str], run: RunResources | None) -> Race:
     while len(_races) >= MAX_RACES:  # races whose superstep was killed are never forgotten otherwise
         _races.popitem(last=False)
-    race = _races[key] = Race()
+    race = _races[key] = Race(run)
     return race
 
 
@@ -110,10 +113,10 @@ async def race_of(state: Any, config: RunnableConfig, number: int, channel: str,
 
     `channel` takes the runners' results; `note` puts one into the race and returns its runner's number.
     """
-    key = _key(state, config)
+    key, run = _key(state, config), resources_of(config)
     race = _races.get(key)
-    if race is None:
-        race = _begin(key)
+    if race is None or race.run_of is not run:
+        race = _begin(key, run)
         race.reading = asyncio.ensure_future(_read(race, config, channel, note))
         race.reading.add_done_callback(lambda done: _forget_unread(key, done))
     if race.reading is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command, interrupt
 
 import stepgraph
 from stepgraph import Ask, ScriptedModel, Session, Tally, chain, guard, step, using, vote
-from stepgraph.errors import StoreError
+from stepgraph.errors import EffectUnknown, StoreError
 from stepgraph.graphs.engine import race as racing
 
 from ...child_path import child_path
@@ -163,3 +165,34 @@ def test_main_work_that_a_guard_stopped_before_stays_stopped(session: Session) -
         with pytest.raises(stepgraph.StepgraphError, match="stopped 'chain_person': rude"):
             app.invoke(Command(resume="this"), session.config("t"))
     assert [name for name, _ in model.asks] == ["judge"]
+
+
+@pytest.mark.filterwarnings("ignore::stepgraph.state.session.default.NotKeptWarning")
+async def test_what_a_failed_run_had_found_counts_as_far_as_it_is_on_record() -> None:
+    """In the same process, too: what was found and not written is looked for again."""
+    is_failing = True
+
+    class Losing(InMemorySaver):
+        async def aput_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
+            if not is_failing:
+                await super().aput_writes(config, writes, task_id, task_path)
+
+    async def quick(review: Review) -> dict[str, Any]:
+        return {"good": True}
+
+    async def late(review: Review) -> dict[str, Any]:
+        if is_failing:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:  # the vote is decided
+                raise EffectUnknown("nobody knows", key="mail") from None
+        return {"good": False}
+
+    app = vote([quick, quick, late], field="good", tally="tally").compile(checkpointer=Losing())
+    place: Any = {"configurable": {"thread_id": "t"}}
+    with pytest.raises(EffectUnknown):
+        await app.ainvoke(Review(), place)
+    is_failing = False
+    result = await app.ainvoke(None, place)
+    assert result["good"] is True
+    assert result["tally"].counts["true"] == 2
