@@ -103,8 +103,9 @@ class Reservations(Forked):
         try:
             return await request.outcome
         except asyncio.CancelledError:
-            if request.outcome.done() and not request.outcome.cancelled():  # just now
-                self._settle_unused(request.outcome.result())
+            outcome = request.outcome
+            if outcome.done() and not outcome.cancelled() and outcome.exception() is None:  # just now
+                self._settle_unused(outcome.result())
             raise
 
     def _start(self, loop: asyncio.AbstractEventLoop, line: _Line) -> None:
