@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import ThreadBusy
+
 
 @dataclass
 class Claim:
@@ -30,3 +32,17 @@ class Claim:
     def is_in(self, row: Mapping[str, Any]) -> bool:
         """Tell whether a lease is this claim's, whether it has run out or not."""
         return (row["owner"], row["epoch"]) == (self.owner, self.epoch)
+
+
+def busy(row: Mapping[str, Any] | None) -> ThreadBusy:
+    """Return why a thread cannot be run: by the row of the claim on it, None if that is gone by now."""
+    if row is None:
+        return ThreadBusy(
+            "The thread has just been claimed by another process. Wait until its run has ended."
+        )
+    left_s = max(0.0, row["left_s"])
+    return ThreadBusy(
+        f"The thread {row['thread_id']!r} is being run by process {row['pid']} on {row['host']}. Wait "
+        "until it has ended, or stop it; then go on. A run beside it needs another thread. If it is dead, "
+        f"its claim ends by itself in {left_s:.1f} s."
+    )

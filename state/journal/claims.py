@@ -17,8 +17,9 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import ClaimLost, InputError, StoreError, ThreadBusy
-from .claim import Claim
+from .claim import Claim, busy
 from .dialect import Rows, Transaction
+from .fencing import threads_of
 from .forking import Forked, track
 from .journal import Journal
 from .owners import FileOwner, Owner, session_of
@@ -99,7 +100,7 @@ class Claims(Forked):
         claim = Claim(self._owner.new_name())
         row = await self._taking(Wish(thread_id, claim.owner))
         if row is None:
-            raise _busy(next(iter(await self._journal.aquery(*self._rows_of([thread_id]))), None))
+            raise busy(next(iter(await self._journal.aquery(*self._rows_of([thread_id]))), None))
         claim.epoch = row["epoch"]
         return self._hold(thread_id, claim, row, turn)
 
@@ -129,7 +130,7 @@ class Claims(Forked):
         )
         row = next(iter(transaction.execute(*statement)), None)
         if row is None:
-            raise _busy(self._row(transaction, thread_id))
+            raise busy(self._row(transaction, thread_id))
         claim.epoch = row["epoch"]
         return claim, row
 
@@ -142,7 +143,7 @@ class Claims(Forked):
         if row is None or row["expires_at"] == 0:
             return ""
         if row["left_s"] > 0 and self._owner.lives(row):
-            raise _busy(row)
+            raise busy(row)
         self._owner.forget(row)
         return str(row["owner"])
 
@@ -263,7 +264,7 @@ class Claims(Forked):
         A file's lock keeps others from taking a thread over until the transaction is committed: so a claim
         that is sure stays so, unless it may be ended. Elsewhere the lease's row is locked for that.
         """
-        of_run, of_others = _threads(statements)
+        of_run, of_others = threads_of(statements)
         doubtful = [
             thread
             for thread in of_run
@@ -274,7 +275,7 @@ class Claims(Forked):
 
     def fence(self, statements: Sequence[Statement]) -> Statement | None:
         """Return a statement that fails unless all these runs hold their leases; None where none can tell."""
-        of_run, of_others = _threads(statements)
+        of_run, of_others = threads_of(statements)
         claims = [(thread, claim) for thread in sorted(of_run) if (claim := self._claim_of(thread))]
         if of_others or not claims or not self._lost.keys().isdisjoint(of_run):
             return None
@@ -288,7 +289,7 @@ class Claims(Forked):
         """Return why threads may not be written to."""
         if not rows and not self._lost and not self.may_be_ended:
             return {}  # so at nearly every commit: nothing is looked at for it
-        of_run, of_others = _threads(statements)
+        of_run, of_others = threads_of(statements)
         problems: dict[str, ThreadBusy] = {}
         by_thread = {row["thread_id"]: row for row in rows}
         for thread in of_run:
@@ -302,7 +303,7 @@ class Claims(Forked):
                 problems[thread] = lost
         for thread in of_others & by_thread.keys():
             if self._is_live(by_thread[thread]):
-                problems[thread] = _busy(by_thread[thread])
+                problems[thread] = busy(by_thread[thread])
         return problems
 
     # Renewing
@@ -371,26 +372,3 @@ class Claims(Forked):
         self._begin()
         self._lost = dict.fromkeys(mine, "it was forked from the one that runs it")
         self._owner.close(forked=True)
-
-
-def _threads(statements: Iterable[Statement]) -> tuple[set[str], set[str]]:
-    """Return the threads to which statements write for their runs, and those to which others do."""
-    of_run: set[str] = set()
-    of_others: set[str] = set()
-    for statement in statements:
-        if isinstance(statement, ThreadStatement):
-            (of_run if statement.of_run else of_others).add(statement.thread_id)
-    return of_run, of_others
-
-
-def _busy(row: Mapping[str, Any] | None) -> ThreadBusy:
-    if row is None:
-        return ThreadBusy(
-            "The thread has just been claimed by another process. Wait until its run has ended."
-        )
-    left_s = max(0.0, row["left_s"])
-    return ThreadBusy(
-        f"The thread {row['thread_id']!r} is being run by process {row['pid']} on {row['host']}. Wait "
-        "until it has ended, or stop it; then go on. A run beside it needs another thread. If it is dead, "
-        f"its claim ends by itself in {left_s:.1f} s."
-    )

@@ -80,3 +80,13 @@ def check(guard: Guard, transaction: Transaction, statements: Sequence[Statement
     rows = [] if question is None else transaction.execute(*question)
     if refused := guard.refused(statements, rows):
         raise Refused(refused)
+
+
+def threads_of(statements: Iterable[Statement]) -> tuple[set[str], set[str]]:
+    """Return the threads to which statements write for their runs, and those to which others do."""
+    of_run: set[str] = set()
+    of_others: set[str] = set()
+    for statement in statements:
+        if isinstance(statement, ThreadStatement):
+            (of_run if statement.of_run else of_others).add(statement.thread_id)
+    return of_run, of_others
