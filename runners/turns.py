@@ -36,10 +36,10 @@ from ..state.journal.jobs import (
 )
 from ..state.journal.parts import find_part, has_parts
 from ..state.journal.records import Description
+from ..state.journal.turn_claims import TurnClaims
 from ..state.names import HALT_KEY, MODELS_KEY, SPREAD_KEY, TURN_KEY, UNTOUCHED_KEY
 from ..state.run_context import RunContext, for_reading
 from ..state.session.internals import Tap
-from ..state.session.recorder import ThreadTouched
 from ..state.session.session import Session
 from ..state.session.versions import version_of
 from ..tracing.record.pending import is_for_parts, unanswered, wakes_at
@@ -101,6 +101,7 @@ class Turn:
         self.grace_s = grace_s
         self.served = Served(graphs, finishes=finishes)
         self._models = models or {}
+        self._claims = TurnClaims(session.claims, session.journal)
         self._broadcast = Broadcast(session)
         self._running: dict[str, _Running] = {}
         self._draining = asyncio.Event()
@@ -151,6 +152,7 @@ class Turn:
             self.served.names,
             versions=self.served.versions,
             begins=self.served.begins,
+            claims=self._claims,
         )
         if record is None:
             return await in_thread(self._unbegun, job)
@@ -200,11 +202,13 @@ class Turn:
             if record.former is not None:  # until now it may have begun what its turn was for
                 record = await in_thread(looked_up, journal, record)
             outcome = await self._outcome(await self._pinned(record), halt)
+            self._claims.give_up(record.thread_id)  # on record before the turn has ended
             if outcome.kind in UNCHANGED:
                 await in_thread(pin_job, journal, running.record, record.version)
             running.is_ending = True
             return await self._settle(running.record, outcome)
         finally:
+            self._claims.give_up(record.thread_id)
             del self._running[record.thread_id]
 
     async def _pinned(self, record: JobRecord) -> JobRecord:
@@ -261,17 +265,14 @@ class Turn:
                 graph, state = part_of(loaded.graph, part)
                 is_part = True
         description = Description(loaded.reference, self._models, record.input)
+        if not record.is_touched and not await self._claims.take(record.thread_id, record.turn):
+            record = await in_thread(looked_up, self.session.journal, record)  # begun by somebody just now
         stream = await self._broadcast.begin(record)
         try:
             options = _options(record, description, halt, stream.tap)
             spreader = JobSpreader(self.session, record, graph, self.submit)
             models = {MODELS_KEY: RunContext.of(loaded.graph.config).models} if is_part else {}
             options["extra"] = {**options["extra"], **models, SPREAD_KEY: spreader}
-            with suppress(ThreadTouched):
-                return await self._heard(record, graph, state, options)
-            # Not while that error is handled: it would be the context of all that this run raises.
-            record = await in_thread(looked_up, self.session.journal, record)
-            options["extra"] = {n: each for n, each in options["extra"].items() if n != UNTOUCHED_KEY}
             return await self._heard(record, graph, state, options)
         finally:
             await self._broadcast.end(stream)

@@ -53,7 +53,7 @@ class Claims(Forked):
         self._heartbeat_s = heartbeat_s
         self._is_file = journal.store.has_file
         self.may_be_ended = not self._is_file  # by somebody else, though its time has not come
-        self._owner = FileOwner(journal.store.file) if self._is_file else Owner()
+        self.owner = FileOwner(journal.store.file) if self._is_file else Owner()
         self._begin()
         journal.store.guard = self
         track(self)
@@ -66,6 +66,7 @@ class Claims(Forked):
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
         self.renewals = 0
+        self.ahead: set[str] = set()  # of those that are held: new threads whose run is about to begin
         self._taking = Together(self._take_all)
 
     @property
@@ -86,7 +87,9 @@ class Claims(Forked):
         Raises ThreadBusy while another owner runs it, and ClaimLost where it was to be run for a `turn` of
         its job that is over: whoever began that stood still, and another turn may have run it to its end.
         """
-        name = self._owner.new_name()
+        if self._takes_over(thread_id, turn):
+            return True
+        name = self.owner.new_name()
         if self._is_file:
             result = self._journal.transact(lambda transaction: self._take(transaction, thread_id, name))
         else:
@@ -95,22 +98,39 @@ class Claims(Forked):
 
     async def aacquire(self, thread_id: str, turn: str | None = None) -> bool:
         """Like `acquire`, from an event loop: all that begin in one pass of it are claimed together."""
+        if self._takes_over(thread_id, turn):
+            return True
         if self._is_file:
             return await asyncio.to_thread(self.acquire, thread_id, turn)
-        claim = Claim(self._owner.new_name())
+        claim = Claim(self.owner.new_name())
         row = await self._taking(Wish(thread_id, claim.owner))
         if row is None:
             raise busy(next(iter(await self._journal.aquery(*self._rows_of([thread_id]))), None))
         claim.epoch = row["epoch"]
         return self._hold(thread_id, claim, row, turn)
 
-    def _hold(self, thread_id: str, claim: Claim, row: Mapping[str, Any], turn: str | None) -> bool:
+    def _takes_over(self, thread_id: str, turn: str | None) -> bool:
+        """Tell whether a run takes over the claim on a new thread: only a turn's does, see TurnClaims."""
+        if turn is None or thread_id not in self.ahead:
+            return False
+        self.ahead.discard(thread_id)
+        claim = self._held.get(thread_id)
+        if claim is not None and not self._is_sure(claim):  # it stood still: the record is looked at again
+            self.release(thread_id, at_once=False)
+            return False
+        return claim is not None
+
+    def hold(self, thread_id: str, claim: Claim) -> None:
+        """Renew a claim that is on record, until it is released."""
         with self._lock:
             self._held[thread_id] = claim
             self._lost.pop(thread_id, None)
             if self._renewer is None:
                 self._renewer = threading.Thread(target=self._renew, name="stepgraph-claims", daemon=True)
                 self._renewer.start()
+
+    def _hold(self, thread_id: str, claim: Claim, row: Mapping[str, Any], turn: str | None) -> bool:
+        self.hold(thread_id, claim)
         if turn not in (None, row["turn"]):
             self.release(thread_id)
             raise ClaimLost(
@@ -124,9 +144,9 @@ class Claims(Forked):
         dead = self._dead(transaction, thread_id) if self._is_file else ""
         if self._is_file and name.endswith(".1"):  # the first one of this session
             held = "SELECT owner FROM claims WHERE expires_at > 0"
-            self._owner.sweep(row["owner"] for row in transaction.execute(held))
+            self.owner.sweep(row["owner"] for row in transaction.execute(held))
         statement = taking(
-            [Wish(thread_id, name)], self._owner.row(), self.lifetime_s, self._dialect.now, dead
+            [Wish(thread_id, name)], self.owner.row(), self.lifetime_s, self._dialect.now, dead
         )
         row = next(iter(transaction.execute(*statement)), None)
         if row is None:
@@ -135,16 +155,16 @@ class Claims(Forked):
         return claim, row
 
     async def _take_all(self, wishes: Sequence[Wish]) -> list[dict[str, Any] | None]:
-        return await take_all(self._journal, wishes, self._owner.row(), self.lifetime_s)
+        return await take_all(self._journal, wishes, self.owner.row(), self.lifetime_s)
 
     def _dead(self, transaction: Transaction, thread_id: str) -> str:
         """Return the owner of a claim whose process is dead, though the claim has not ended; else nobody."""
         row = self._row(transaction, thread_id)
         if row is None or row["expires_at"] == 0:
             return ""
-        if row["left_s"] > 0 and self._owner.lives(row):
+        if row["left_s"] > 0 and self.owner.lives(row):
             raise busy(row)
-        self._owner.forget(row)
+        self.owner.forget(row)
         return str(row["owner"])
 
     def _row(self, transaction: Transaction, thread_id: str) -> dict[str, Any] | None:
@@ -158,6 +178,7 @@ class Claims(Forked):
     def release(self, thread_id: str, *, at_once: bool = True) -> None:
         """Release a claim of this session; not `at_once`, it goes with what is read next."""
         self._journal.new_threads.end(thread_id)
+        self.ahead.discard(thread_id)
         with self._lock:
             claim = self._held.pop(thread_id, None)
         if claim is not None:
@@ -187,7 +208,7 @@ class Claims(Forked):
 
     def worker_name(self) -> str:
         """Return a name for a worker of this session, for `end`."""
-        return self._owner.worker_name()
+        return self.owner.worker_name()
 
     def end(self, thread_id: str, workers: Iterable[str]) -> None:
         """End the claim of workers on a thread: they are dead, or else they have lost it at once.
@@ -211,7 +232,7 @@ class Claims(Forked):
         first = None
         while thread_id not in self._held:
             row = next(iter(await self._journal.aquery(*self._rows_of([thread_id]))), None)
-            if row is None or not self._is_live(row) or self._owner.can_see(row):
+            if row is None or not self._is_live(row) or self.owner.can_see(row):
                 return
             state = row["owner"], row["epoch"], row["expires_at"]
             if state != (first or state):
@@ -220,7 +241,7 @@ class Claims(Forked):
             await asyncio.sleep(LOOK_S)
 
     def _is_live(self, row: Mapping[str, Any]) -> bool:
-        return row["left_s"] > 0 and self._owner.lives(row)
+        return row["left_s"] > 0 and self.owner.lives(row)
 
     def epoch_of(self, thread_id: str) -> int | None:
         """Return the epoch of this session's claim on a thread, None if it has none."""
@@ -315,7 +336,7 @@ class Claims(Forked):
             self.release(thread_id)
         if self._renewer is not None:
             self._renewer.join(2)
-        self._owner.close()
+        self.owner.close()
 
     def _renew(self) -> None:
         stop = self._stop
@@ -371,4 +392,4 @@ class Claims(Forked):
         mine = list(self._held)
         self._begin()
         self._lost = dict.fromkeys(mine, "it was forked from the one that runs it")
-        self._owner.close(forked=True)
+        self.owner.close(forked=True)

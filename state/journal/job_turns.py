@@ -11,18 +11,9 @@ from typing import Final, Literal
 
 from .jobs import COLUMNS, LOCAL, JobRecord, JobStatus, job_of, returned
 from .journal import Journal
+from .new_threads import touched_if
+from .turn_claims import TurnClaims
 
-# Wider than what a claim asks (see `IS_NEW`): a thread of which nothing of this is on record is new to that.
-_TOUCHED: Final = " OR ".join(
-    [
-        "EXISTS (SELECT 1 FROM runs t WHERE t.thread_id = jobs.thread_id "
-        "AND coalesce(t.fingerprint, t.budget, t.lane) IS NOT NULL)",
-        *(
-            f"EXISTS (SELECT 1 FROM {name} t WHERE t.thread_id = jobs.thread_id)"
-            for name in ("claims", "checkpoints", "invocations", "calls", "node_runs")
-        ),
-    ]
-)
 _FORMER: Final = "former = coalesce(former || ' ', '') || owner"  # NULL where the turn before it ended
 Attempts = Literal["none", "kept", "one less"]  # what becomes of their number
 
@@ -69,8 +60,9 @@ def take_job(
 
 def _taken(now: str) -> str:
     """Return the columns of a job whose turn begins, with what else its worker has to know."""
+    begun, touched = _begun("i.thread_id = jobs.thread_id", "jobs.trace"), touched_if("jobs.thread_id")
     return (
-        f"{COLUMNS}, {_begun('i.thread_id = jobs.thread_id', 'jobs.trace')}, ({_TOUCHED}) AS is_touched, "
+        f"{COLUMNS}, {begun}, ({touched}) AS is_touched, "
         "EXISTS (SELECT 1 FROM job_parts p WHERE p.thread_id = jobs.thread_id) AS is_part, "
         "EXISTS (SELECT 1 FROM stream_listeners l WHERE l.thread_id = jobs.thread_id "
         f"AND l.expires_at > {now}) AS is_heard"
@@ -133,12 +125,14 @@ async def begin_turn(
     *,
     versions: Collection[str] = (),
     begins: bool = True,
+    claims: TurnClaims | None = None,
 ) -> JobRecord | None:
     """Begin a turn that an engine has given to a worker; None if it comes too late, or nothing is to do.
 
     The engine's `token` grows with every turn that it gives. A worker that stood still may come with an older
     one, when another has begun. What a worker does not serve it does not begin either: see `take_job`. The
     turn that it has already is its own: the connection was lost before the answer came, and it is sent again.
+    With `claims`, a new thread is claimed for the turn's run; see `TurnClaims`.
     """
     now = journal.dialect.now
     serves, names = _serves(graphs, versions, begins)
@@ -148,7 +142,11 @@ async def begin_turn(
         "AND (epoch < ? OR (epoch = ? AND owner = ?)) AND status IN ('queued', 'running', 'waiting') "
         f"AND {serves} RETURNING {_taken(now)}"
     )
-    rows = await journal.store.aexecute(sql, (owner, token, thread_id, token, token, owner, *names))
+    begin = sql, (owner, token, thread_id, token, token, owner, *names)
+    if claims is None:
+        rows = await journal.store.aexecute(*begin)
+    else:
+        rows = await claims.begin(thread_id, owner, token, begin)
     return job_of(journal, rows[0]) if rows else None
 
 

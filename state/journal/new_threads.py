@@ -25,6 +25,22 @@ IS_NEW = (
 )
 
 
+def touched_if(thread: str, claimed: str = "") -> str:
+    """Return the condition that something is on record of a thread, or was; `claimed` is one on its claim.
+
+    It is wider than `IS_NEW`: a thread of which it is not true is new to a claim.
+    """
+    others = [f"EXISTS (SELECT 1 FROM {name} t WHERE t.thread_id = {thread})" for name in _EMPTY]
+    return " OR ".join(
+        [
+            f"EXISTS (SELECT 1 FROM runs t WHERE t.thread_id = {thread} "
+            "AND coalesce(t.fingerprint, t.budget, t.lane) IS NOT NULL)",
+            f"EXISTS (SELECT 1 FROM claims t WHERE t.thread_id = {thread} {claimed})",
+            *others,
+        ]
+    )
+
+
 @dataclass(slots=True)
 class _Known:
     """What may be on record of a thread."""

@@ -140,6 +140,10 @@ class Store(ABC):
         """Like `execute`, from an event loop."""
         return await self.atransact(lambda transaction: transaction.execute(sql, values))
 
+    async def aexecute_all(self, *statements: Statement) -> list[Rows]:
+        """Like `aexecute`, of several statements, each behind the one before."""
+        return [await self.aexecute(*statement) for statement in statements]
+
     @abstractmethod
     def try_flush(self) -> None:
         """Write what waits, unless something delays it: then it goes on waiting."""

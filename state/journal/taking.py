@@ -1,4 +1,4 @@
-"""The statement that claims threads: those that begin together in an event loop are claimed by one."""
+"""The statements that claim threads: those that begin together in an event loop are claimed by one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .dialect import Rows
-from .new_threads import IS_NEW
+from .new_threads import IS_NEW, touched_if
 from .records import Statement
 
 if TYPE_CHECKING:
@@ -52,6 +52,31 @@ def taking(
     return sql, [*values, dead]
 
 
+def taking_with_turn(
+    wish: Wish, turn: tuple[str, int], mine: Mapping[str, object], lifetime_s: float, now: str
+) -> Statement:
+    """Return what claims a new thread for a turn of its job, and returns the claim's epoch.
+
+    It claims nothing unless the job has that turn, by owner and epoch, and no turn before it may still run.
+    """
+    names = ("thread_id", "owner", *mine)
+    sql = (
+        f"INSERT INTO claims ({', '.join(names)}, epoch, expires_at) "
+        f"SELECT {', '.join('?' * len(names))}, 1, {now} + ? FROM jobs WHERE thread_id = ? AND owner = ? "
+        "AND epoch = ? AND status = 'running' AND coalesce(former, owner) = owner "
+        f"AND NOT ({touched_if('jobs.thread_id', 'AND t.owner <> ?')}) "
+        "ON CONFLICT (thread_id) DO UPDATE SET expires_at = excluded.expires_at "
+        "WHERE claims.owner = excluded.owner RETURNING epoch"
+    )
+    values = (wish.thread_id, wish.owner, *mine.values(), lifetime_s, wish.thread_id, *turn, wish.owner)
+    return sql, values
+
+
+def ending(wish: Wish) -> Statement:
+    """Return what ends a claim of which nobody has heard whether it was made."""
+    return "UPDATE claims SET expires_at = 0 WHERE thread_id = ? AND owner = ?", (wish.thread_id, wish.owner)
+
+
 async def take_all(
     journal: Journal, wishes: Sequence[Wish], mine: Mapping[str, object], lifetime_s: float
 ) -> list[dict[str, Any] | None]:
@@ -61,8 +86,7 @@ async def take_all(
         statement = taking(list(first.values()), mine, lifetime_s, journal.dialect.now)
         rows: Rows = await journal.store.aexecute(*statement)
     except asyncio.CancelledError:  # the loop ends: nobody is there to hold them
-        ended = "UPDATE claims SET expires_at = 0 WHERE thread_id = ? AND owner = ?"
-        journal.add_later(*((ended, (wish.thread_id, wish.owner)) for wish in first.values()))
+        journal.add_later(*map(ending, first.values()))
         raise
     by_owner = {row["owner"]: row for row in rows}
     return [by_owner.get(wish.owner) for wish in wishes]

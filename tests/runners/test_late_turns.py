@@ -50,6 +50,10 @@ class Workers:
         assert record is not None
         return record
 
+    async def given(self, turn: Turn, token: int) -> JobRecord | None:
+        """Begin the turn as an engine gives it."""
+        return await begin_turn(turn.session.journal, "t", turn.owner, token, ["mail"], claims=turn._claims)
+
     def job(self) -> JobRecord:
         record = find_job(self.slow.session.journal, "t")
         assert record is not None
@@ -124,8 +128,7 @@ async def test_a_turn_that_begins_nothing_leaves_the_thread_to_whose_turn_it_is(
 async def test_a_turn_that_its_own_worker_begins_once_more_is_the_same_one(workers: Workers) -> None:
     """As where the connection is lost before the worker hears that its turn has begun."""
     workers.submit("Ada")
-    journal, owner = workers.slow.session.journal, workers.slow.owner
-    first, again = [await begin_turn(journal, "t", owner, 5, ["mail"]) for _ in range(2)]
+    first, again = [await workers.given(workers.slow, 5) for _ in range(2)]
     assert first is not None
     assert again is not None
     outcomes = await asyncio.gather(workers.slow.take(first), workers.slow.take(again))

@@ -242,14 +242,14 @@ async def test_a_turn_that_waited_for_its_own_earlier_one_goes_on_with_what_that
     model = session.models = Held()
     model.may.set()
     turn = worker(session, chain(write, seal))
-    begin, begins, may = turn._broadcast.begin, asyncio.Event(), asyncio.Event()
+    take, begins, may = turn._claims.take, asyncio.Event(), asyncio.Event()
 
-    async def begun(record: JobRecord) -> Any:
+    async def taking(thread: str, of_turn: str) -> bool:
         begins.set()
         await may.wait()
-        return await begin(record)
+        return await take(thread, of_turn)
 
-    monkeypatch.setattr(turn._broadcast, "begin", begun)
+    monkeypatch.setattr(turn._claims, "take", taking)
     monkeypatch.setattr(Halt, "ask", lambda *_: None)  # it is told too late
     submit(session)
     first = taken(session, turn)

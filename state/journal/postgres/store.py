@@ -96,6 +96,11 @@ class PostgresStore(Store, Forked):
     async def aexecute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         return await self._adone(Read(sql, values))
 
+    async def aexecute_all(self, *statements: Statement) -> list[Rows]:
+        reads = [Read(*statement) for statement in statements]
+        await self._traffic.until(*reads)
+        return [dicts(read.names, read.rows) for read in reads]
+
     def _done(self, read: Read) -> Rows:
         self._traffic.wait(read)
         return dicts(read.names, read.rows)

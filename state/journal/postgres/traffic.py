@@ -95,11 +95,14 @@ class Traffic:
 
     # Waiting for it
 
-    async def until(self, work: Read | Write, *, starts: bool = True) -> None:
-        """Return once the work is done; somebody else may start it. Raises its error."""
-        work.future = asyncio.get_running_loop().create_future()
-        (self.begin if starts else self._add)(work)
-        await work.future
+    async def until(self, *works: Read | Write, starts: bool = True) -> None:
+        """Return once all is done, in its order; somebody else may start it. Raises the first error."""
+        futures: list[asyncio.Future[None]] = []
+        for work in works:
+            work.future = asyncio.get_running_loop().create_future()
+            futures.append(work.future)
+            (self.begin if starts else self._add)(work)
+        await (futures[0] if len(futures) == 1 else asyncio.gather(*futures))
 
     def begin(self, work: Read | Write) -> None:
         self._add(work)

@@ -293,7 +293,7 @@ def test_a_sign_of_life_is_seen_and_ends_with_its_owner(tmp_path: Path) -> None:
         one.claims.acquire("t")
         with pytest.raises(ThreadBusy):
             two.claims.acquire("t")
-        owner = one.claims._owner
+        owner = one.claims.owner
         assert isinstance(owner, FileOwner)
         assert owner._lock is not None
         os.close(owner._lock)

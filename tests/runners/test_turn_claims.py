@@ -1,0 +1,189 @@
+"""The claim on a new thread, which is taken before the run of a turn begins."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import pytest
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+
+from stepgraph import Session, arun, chain
+from stepgraph.runners.loading import Loaded
+from stepgraph.runners.turns import Turn
+from stepgraph.state.errors import ThreadBusy
+from stepgraph.state.journal.jobs import stop_job
+from stepgraph.state.journal.postgres.wire import Segment, Wire
+
+from .engines.flows import Mail, seal, write
+from .test_late_turns import Workers, workers
+
+__all__ = ["workers"]
+DONE = {"Write to Ada": 1, "Seal Ada": 1}
+
+
+class Heard(BaseCallbackHandler):
+    """Notes the beginnings and ends of graphs."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def _note(self, what: str, parent: UUID | None) -> None:
+        if parent is None:
+            self.heard.append(what)
+
+    def on_chain_start(self, *_: Any, parent_run_id: UUID | None = None, **__: Any) -> None:
+        self._note("start", parent_run_id)
+
+    def on_chain_end(self, *_: Any, parent_run_id: UUID | None = None, **__: Any) -> None:
+        self._note("end", parent_run_id)
+
+    def on_chain_error(self, *_: Any, parent_run_id: UUID | None = None, **__: Any) -> None:
+        self._note("error", parent_run_id)
+
+
+class Inline(Heard):
+    run_inline = True
+
+
+class Async(AsyncCallbackHandler):
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    async def on_chain_start(self, *_: Any, parent_run_id: UUID | None = None, **__: Any) -> None:
+        if parent_run_id is None:
+            self.heard.append("start")
+
+    async def on_chain_end(self, *_: Any, parent_run_id: UUID | None = None, **__: Any) -> None:
+        if parent_run_id is None:
+            self.heard.append("end")
+
+
+def is_postgres(workers: Workers) -> bool:
+    return not workers.slow.session.journal.store.has_file
+
+
+@pytest.mark.parametrize("kind", [Heard, Inline, Async])
+@pytest.mark.parametrize("before", [True, False], ids=["somebody was faster", "nobody was"])
+async def test_a_handler_of_the_graph_hears_one_beginning(
+    workers: Workers, kind: type[Any], before: bool
+) -> None:
+    """Somebody may run the thread between the beginning of a turn and that of its run."""
+    handler = kind()
+    graph = chain(write, seal).compile()
+    turn = Turn(workers.slow.session, {"mail": Loaded(graph.with_config(callbacks=[handler]), "mail")})
+    workers.submit("Ada")
+    record = workers.begun(turn)
+    if before:
+        await arun(graph, Mail("Bob"), workers.other.session, "t")
+    assert (await turn.take(record)).status == "done"
+    assert handler.heard == ["start", "end"]
+    assert {name: workers.model.asked[name] for name in DONE} == DONE
+
+
+async def test_a_new_thread_is_claimed_with_the_beginning_of_its_turn(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers.submit("Ada")
+    await workers.slow.session.journal.aflush()
+    sent: list[int] = []
+    send = Wire.send
+
+    def counted(wire: Wire, segments: list[Segment]) -> None:
+        sent.append(len(segments))
+        send(wire, segments)
+
+    monkeypatch.setattr(Wire, "send", counted)
+    record = await workers.given(workers.slow, 1)
+    assert record is not None
+    assert sent == ([2] if is_postgres(workers) else [])
+    monkeypatch.undo()
+    assert await workers.slow._claims.take("t", record.turn)
+    with pytest.raises(ThreadBusy):
+        await arun(chain(write, seal).compile(), Mail("Bob"), workers.other.session, "t")
+    with pytest.raises(ThreadBusy):  # nor may somebody else here take it over
+        await arun(chain(write, seal).compile(), Mail("Bob"), workers.slow.session, "t")
+    assert (await workers.slow.take(record)).status == "done"
+    assert workers.model.asked == DONE
+    assert not workers.other.session.claims.is_run("t")
+
+
+async def test_a_claim_that_no_run_takes_over_is_given_up(workers: Workers) -> None:
+    workers.submit("Ada")
+    record = await workers.given(workers.slow, 1)
+    assert record is not None
+    assert workers.slow.session.claims.is_run("t") == is_postgres(workers)
+    stop_job(workers.other.session.journal, "t")
+    workers.slow.drain()
+    assert (await workers.slow.take(record)).status == "canceled"
+    assert not workers.other.session.claims.is_run("t")
+    assert workers.model.asked == {}
+
+
+@pytest.mark.parametrize("case", ["canceled", "begun by somebody", "given a state", "one that did not end"])
+async def test_no_other_thread_is_claimed_with_a_turn(workers: Workers, case: str) -> None:
+    workers.submit("Ada")
+    graph = chain(write, seal).compile()
+    if case == "canceled":
+        stop_job(workers.other.session.journal, "t")
+    elif case == "begun by somebody":
+        await arun(graph, Mail("Bob"), workers.other.session, "t")
+    elif case == "given a state":
+        await graph.aupdate_state(workers.other.session.config("t"), {"text": "known"}, "write")
+    else:
+        workers.begun(workers.other)
+    assert ((await workers.given(workers.slow, 5)) is None) == (case == "canceled")
+    workers.slow.session.journal.flush()
+    assert not workers.other.session.claims.is_run("t")
+
+
+async def test_a_claim_of_a_turn_that_is_canceled_as_it_begins_ends(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody hears of it any more."""
+    workers.submit("Ada")
+    store = workers.slow.session.journal.store
+    execute = type(store).aexecute_all
+
+    async def executed(*statements: Any) -> None:
+        await execute(store, *statements)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(store, "aexecute_all", executed)
+    if is_postgres(workers):
+        with pytest.raises(asyncio.CancelledError):
+            await workers.given(workers.slow, 1)
+    workers.slow.session.journal.flush()
+    assert not workers.other.session.claims.is_run("t")
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["by its clock", "not"])
+async def test_a_turn_whose_claim_was_taken_over_before_its_run_pays_for_nothing(
+    workers: Workers, knows: bool
+) -> None:
+    """Its process stood still meanwhile; by its clock it may know that."""
+    workers.submit("Ada")
+    late = await workers.given(workers.slow, 1)
+    assert late is not None
+    assert await workers.slow._claims.take("t", late.turn)
+    if knows:
+        claim = workers.slow.session.claims._held["t"]
+        claim.ticking -= 60.0
+        claim.on_clock -= 60.0
+    record = await workers.given(workers.other, 2)
+    assert record is not None
+    assert (await workers.other.take(record)).status == "done"
+    assert (await workers.slow.take(late)).kind == "ClaimLost"
+    assert (workers.model.asked, workers.traces()) == (DONE, [(0, "done")])
+
+
+async def test_what_is_claimed_for_a_turn_ends_with_its_session(workers: Workers) -> None:
+    workers.submit("Ada")
+    with Session(workers.slow.session.database) as session:
+        turn = Turn(session, {"mail": Loaded(chain(write, seal).compile(), "mail")})
+        record = await workers.given(turn, 1)
+        assert record is not None
+        assert await turn._claims.take("t", record.turn)
+        assert workers.other.session.claims.is_run("t")
+    assert not workers.other.session.claims.is_run("t")
