@@ -152,16 +152,19 @@ async def test_after_several_at_once_the_next_ones_are_gathered_for_a_moment(
     assert 0 < wait <= 3600.0
 
 
+@pytest.mark.parametrize("cancelled", ["before", "at that moment"])
 async def test_a_transaction_that_fails_is_told_to_all_and_the_next_is_tried(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: Session, monkeypatch: pytest.MonkeyPatch, cancelled: str
 ) -> None:
     noise: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
     tasks: list[asyncio.Task[Any]] = []
 
     async def failing(work: Callable[[], Awaitable[Any]]) -> Any:
-        tasks[0].cancel()
-        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(tasks[0].cancel)
+        if cancelled == "before":
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
         raise StoreError("the disk is full")
 
     transactions(session, monkeypatch, failing)
