@@ -14,6 +14,7 @@ import asyncio
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from ..errors import ClaimLost, InputError, StoreError, ThreadBusy
@@ -24,7 +25,7 @@ from .forking import Forked, track
 from .journal import Journal
 from .owners import FileOwner, Owner, session_of
 from .records import Statement, ThreadStatement
-from .taking import Wish, take_all, taking
+from .taking import Wish, take_all, take_aside, taking
 from .together import Together
 
 LIFETIME_S = 6.0
@@ -101,7 +102,7 @@ class Claims(Forked):
         if self._takes_over(thread_id, turn):
             return True
         if self._is_file:
-            return await asyncio.to_thread(self.acquire, thread_id, turn)
+            return await take_aside(partial(self.acquire, thread_id, turn), partial(self.release, thread_id))
         claim = Claim(self.owner.new_name())
         row = await self._taking(Wish(thread_id, claim.owner))
         if row is None:

@@ -52,6 +52,7 @@ class TurnClaims:
         claims, journal = self._claims, self._journal
         if thread_id in claims.ahead:
             return True
+        await journal.until_free()
         in_place = journal.store.has_file and not journal.has_to_wait()
         is_new = claims.acquire(thread_id, turn) if in_place else await claims.aacquire(thread_id, turn)
         if is_new:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from typing import Any
 from uuid import UUID
 
@@ -186,4 +188,28 @@ async def test_what_is_claimed_for_a_turn_ends_with_its_session(workers: Workers
         assert record is not None
         assert await turn._claims.take("t", record.turn)
         assert workers.other.session.claims.is_run("t")
+    assert not workers.other.session.claims.is_run("t")
+
+
+@pytest.mark.parametrize("of_turn", [True, False], ids=["a turn", "a claim"])
+async def test_who_is_stopped_while_the_file_is_locked_holds_no_claim(
+    workers: Workers, of_turn: bool
+) -> None:
+    """The thread that waits for the lock may get it when nobody is there any more to hold the claim."""
+    if is_postgres(workers):
+        pytest.skip("no file that is locked")
+    workers.submit("Ada")
+    record, session = workers.begun(workers.slow), workers.slow.session
+    with closing(sqlite3.connect(session.journal.store.file, isolation_level=None)) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        claims = workers.slow._claims
+        taking = claims.take("t", record.turn) if of_turn else session.claims.aacquire("t", record.turn)
+        task = asyncio.ensure_future(taking)
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        lock.execute("ROLLBACK")
+    await asyncio.sleep(0.3)  # it looks for the lock every 0.05 s
+    assert not session.claims._held
     assert not workers.other.session.claims.is_run("t")
