@@ -92,6 +92,8 @@ class Claims(Forked):
             return True
         name = self.owner.new_name()
         if self._is_file:
+            if thread_id in self._released:  # its end would be held against the new claim in one transaction
+                self._journal.flush()
             result = self._journal.transact(lambda transaction: self._take(transaction, thread_id, name))
         else:
             result = self._take(self._journal.store, thread_id, name)  # in one statement

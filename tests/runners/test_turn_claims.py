@@ -180,6 +180,25 @@ async def test_a_turn_whose_claim_was_taken_over_before_its_run_pays_for_nothing
     assert (workers.model.asked, workers.traces()) == (DONE, [(0, "done")])
 
 
+async def test_a_turn_that_stood_still_before_its_run_is_begun_again_and_was_no_attempt(
+    workers: Workers,
+) -> None:
+    workers.submit("Ada")
+    record = await workers.given(workers.slow, 1)
+    assert record is not None
+    assert await workers.slow._claims.take("t", record.turn)
+    claim = workers.slow.session.claims._held["t"]
+    claim.ticking -= 60.0
+    claim.on_clock -= 60.0
+    outcome = await workers.slow.take(record)
+    assert (outcome.kind, outcome.retryable, workers.job().attempts) == ("ThreadBusy", True, 0)
+    assert not workers.other.session.claims.is_run("t")
+    again = await workers.given(workers.slow, 2)
+    assert again is not None
+    assert (await workers.slow.take(again)).status == "done"
+    assert (workers.model.asked, workers.traces()) == (DONE, [(0, "done")])
+
+
 async def test_what_is_claimed_for_a_turn_ends_with_its_session(workers: Workers) -> None:
     workers.submit("Ada")
     with Session(workers.slow.session.database) as session:
