@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from ..errors import StoreError
 from .claim import Claim
 from .claims import Claims
 from .dialect import Rows
@@ -35,7 +36,7 @@ class TurnClaims:
         taking = taking_with_turn(wish, (owner, token), claims.owner.row(), claims.lifetime_s, now)
         try:
             rows, taken = await store.aexecute_all(beginning, taking)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, StoreError):
             self._journal.add_later(ending(wish))
             raise
         if taken:

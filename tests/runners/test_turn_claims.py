@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from stepgraph import Session, arun, chain
 from stepgraph.runners.loading import Loaded
 from stepgraph.runners.turns import Turn
-from stepgraph.state.errors import ThreadBusy
+from stepgraph.state.errors import StoreError, ThreadBusy
 from stepgraph.state.journal.jobs import stop_job
 from stepgraph.state.journal.postgres.wire import Segment, Wire
 
@@ -157,6 +157,32 @@ async def test_a_claim_of_a_turn_that_is_canceled_as_it_begins_ends(
         with pytest.raises(asyncio.CancelledError):
             await workers.given(workers.slow, 1)
     workers.slow.session.journal.flush()
+    assert not workers.other.session.claims.is_run("t")
+
+
+@pytest.mark.parametrize("is_begun", [False, True], ids=["before the answer", "before its input is read"])
+async def test_the_claim_of_a_turn_ends_that_could_not_begin_since_the_database_was_away(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, is_begun: bool
+) -> None:
+    workers.submit("Ada")
+    journal, store = workers.slow.session.journal, workers.slow.session.journal.store
+    execute = type(store).aexecute_all
+
+    async def executed(*statements: Any) -> None:
+        await execute(store, *statements)
+        raise StoreError("The connection was lost.")
+
+    def read(*_: Any) -> None:
+        raise StoreError("The connection was lost.")
+
+    with monkeypatch.context() as patched, suppress(StoreError):
+        if is_begun:
+            patched.setattr(journal, "whole", read)
+        else:
+            patched.setattr(store, "aexecute_all", executed)
+        await workers.given(workers.slow, 1)
+    journal.flush()
+    assert not workers.slow.session.claims.ahead
     assert not workers.other.session.claims.is_run("t")
 
 
