@@ -225,6 +225,30 @@ async def test_a_turn_that_stood_still_before_its_run_is_begun_again_and_was_no_
     assert (workers.model.asked, workers.traces()) == (DONE, [(0, "done")])
 
 
+@pytest.mark.parametrize("is_new", [True, False], ids=["a new thread", "a thread that was run"])
+async def test_a_run_that_cannot_begin_leaves_its_thread(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
+    """As where the database goes away when the thread is claimed, and before that is begun."""
+    if not is_new:
+        await arun(chain(write, seal).compile(), Mail("Bob"), workers.other.session, "t")
+    workers.submit("Ada", trace=0 if is_new else 1)
+    journal = workers.slow.session.journal
+
+    def begin(*_: Any, **__: Any) -> None:
+        raise StoreError("The connection was lost.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "begin_invocation", begin)
+        assert (await workers.slow.take(workers.begun(workers.slow))).kind == "StoreError"
+    journal.flush()
+    assert not workers.other.session.claims.is_run("t")
+    again = await workers.given(workers.slow, 5)
+    assert again is not None
+    assert (await workers.slow.take(again)).status == "done"
+    assert {name: workers.model.asked[name] for name in DONE} == DONE
+
+
 async def test_what_is_claimed_for_a_turn_ends_with_its_session(workers: Workers) -> None:
     workers.submit("Ada")
     with Session(workers.slow.session.database) as session:
