@@ -203,13 +203,13 @@ class Turn:
             if record.former is not None:  # until now it may have begun what its turn was for
                 record = await in_thread(looked_up, journal, record)
             outcome = await self._outcome(await self._pinned(record), halt)
-            self._claims.give_up(record.thread_id)  # on record before the turn has ended
+            self._claims.give_up(record.thread_id, self.owner)  # on record before the turn has ended
             if outcome.kind in UNCHANGED:
                 await in_thread(pin_job, journal, running.record, record.version)
             running.is_ending = True
             return await self._settle(running.record, outcome)
         finally:
-            self._claims.give_up(record.thread_id)
+            self._claims.give_up(record.thread_id, self.owner)
             del self._running[record.thread_id]
 
     async def _pinned(self, record: JobRecord) -> JobRecord:

@@ -151,7 +151,7 @@ async def begin_turn(
         return job_of(journal, rows[0]) if rows else None
     except BaseException:  # its input may be a blob, which is read now
         if claims is not None:
-            claims.give_up(thread_id)
+            claims.give_up(thread_id, owner)
         raise
 
 

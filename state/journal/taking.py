@@ -22,6 +22,11 @@ TURN = (
 )
 
 
+def worker_of(turn: str) -> str:
+    """Return whose turn it is."""
+    return turn.partition(" ")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """A thread that is to be claimed, under the name of its owner."""

@@ -225,6 +225,21 @@ async def test_a_turn_that_stood_still_before_its_run_is_begun_again_and_was_no_
     assert (workers.model.asked, workers.traces()) == (DONE, [(0, "done")])
 
 
+async def test_a_turn_that_is_over_takes_over_no_claim_of_another_one(workers: Workers) -> None:
+    """Not even in the same session: the job has another input by then."""
+    turns = [Turn(workers.slow.session, {"mail": Loaded(chain(write, seal).compile(), "mail")}) for _ in "ab"]
+    workers.submit("Ada")
+    late = workers.begun(turns[0], lease_s=-1.0)
+    stop_job(workers.other.session.journal, "t")
+    assert (await turns[1].take(workers.begun(turns[1]))).status == "canceled"
+    workers.submit("Bob")
+    record = workers.begun(turns[1])
+    assert await turns[1]._claims.take("t", record.turn)
+    assert (await turns[0].take(late)).kind == "ThreadBusy"
+    assert (await turns[1].take(record)).status == "done"
+    assert workers.model.asked == {"Write to Bob": 1, "Seal Bob": 1}
+
+
 @pytest.mark.parametrize("is_new", [True, False], ids=["a new thread", "a thread that was run"])
 async def test_a_run_that_cannot_begin_leaves_its_thread(
     workers: Workers, monkeypatch: pytest.MonkeyPatch, is_new: bool
