@@ -40,6 +40,7 @@ from ..state.journal.turn_claims import TurnClaims
 from ..state.names import HALT_KEY, MODELS_KEY, SPREAD_KEY, TURN_KEY, UNTOUCHED_KEY
 from ..state.run_context import RunContext, for_reading
 from ..state.session.internals import Tap
+from ..state.session.recorder import ThreadTouched
 from ..state.session.session import Session
 from ..state.session.versions import version_of
 from ..tracing.record.pending import is_for_parts, unanswered, wakes_at
@@ -202,13 +203,13 @@ class Turn:
             if record.former is not None:  # until now it may have begun what its turn was for
                 record = await in_thread(looked_up, journal, record)
             outcome = await self._outcome(await self._pinned(record), halt)
-            self._claims.give_up(record.thread_id)  # on record before the turn has ended
+            self._claims.give_up(record.thread_id, self.owner)  # on record before the turn has ended
             if outcome.kind in UNCHANGED:
                 await in_thread(pin_job, journal, running.record, record.version)
             running.is_ending = True
             return await self._settle(running.record, outcome)
         finally:
-            self._claims.give_up(record.thread_id)
+            self._claims.give_up(record.thread_id, self.owner)
             del self._running[record.thread_id]
 
     async def _pinned(self, record: JobRecord) -> JobRecord:
@@ -324,7 +325,7 @@ class Turn:
             again, wait_s = True, FIRST_WAIT_S
         if not again:
             await in_thread(fail_unbegun, self.session.journal, record.thread_id, message)
-        kind = type(error).__name__
+        kind = ThreadBusy.__name__ if isinstance(error, ThreadTouched) else type(error).__name__
         return Outcome("failed", kind=kind, retryable=again, after_s=wait_s if again else 0.0)
 
     async def _settle(self, record: JobRecord, outcome: Outcome) -> Outcome:

@@ -14,6 +14,7 @@ import asyncio
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from ..errors import ClaimLost, InputError, StoreError, ThreadBusy
@@ -24,7 +25,7 @@ from .forking import Forked, track
 from .journal import Journal
 from .owners import FileOwner, Owner, session_of
 from .records import Statement, ThreadStatement
-from .taking import Wish, take_all, taking
+from .taking import Wish, take_all, take_aside, taking, worker_of
 from .together import Together
 
 LIFETIME_S = 6.0
@@ -66,7 +67,7 @@ class Claims(Forked):
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
         self.renewals = 0
-        self.ahead: set[str] = set()  # of those that are held: new threads whose run is about to begin
+        self.ahead: dict[str, str] = {}  # new threads that are held for a run of this worker's turn
         self._taking = Together(self._take_all)
 
     @property
@@ -91,6 +92,8 @@ class Claims(Forked):
             return True
         name = self.owner.new_name()
         if self._is_file:
+            if thread_id in self._released:  # its end would be held against the new claim in one transaction
+                self._journal.flush()
             result = self._journal.transact(lambda transaction: self._take(transaction, thread_id, name))
         else:
             result = self._take(self._journal.store, thread_id, name)  # in one statement
@@ -101,7 +104,7 @@ class Claims(Forked):
         if self._takes_over(thread_id, turn):
             return True
         if self._is_file:
-            return await asyncio.to_thread(self.acquire, thread_id, turn)
+            return await take_aside(partial(self.acquire, thread_id, turn), partial(self.release, thread_id))
         claim = Claim(self.owner.new_name())
         row = await self._taking(Wish(thread_id, claim.owner))
         if row is None:
@@ -111,9 +114,9 @@ class Claims(Forked):
 
     def _takes_over(self, thread_id: str, turn: str | None) -> bool:
         """Tell whether a run takes over the claim on a new thread: only a turn's does, see TurnClaims."""
-        if turn is None or thread_id not in self.ahead:
+        if turn is None or self.ahead.get(thread_id) != worker_of(turn):
             return False
-        self.ahead.discard(thread_id)
+        self.ahead.pop(thread_id, None)
         claim = self._held.get(thread_id)
         if claim is not None and not self._is_sure(claim):  # it stood still: the record is looked at again
             self.release(thread_id, at_once=False)
@@ -178,7 +181,7 @@ class Claims(Forked):
     def release(self, thread_id: str, *, at_once: bool = True) -> None:
         """Release a claim of this session; not `at_once`, it goes with what is read next."""
         self._journal.new_threads.end(thread_id)
-        self.ahead.discard(thread_id)
+        self.ahead.pop(thread_id, None)
         with self._lock:
             claim = self._held.pop(thread_id, None)
         if claim is not None:

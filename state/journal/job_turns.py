@@ -147,7 +147,12 @@ async def begin_turn(
         rows = await journal.store.aexecute(*begin)
     else:
         rows = await claims.begin(thread_id, owner, token, begin)
-    return job_of(journal, rows[0]) if rows else None
+    try:
+        return job_of(journal, rows[0]) if rows else None
+    except BaseException:  # its input may be a blob, which is read now
+        if claims is not None:
+            claims.give_up(thread_id, owner)
+        raise
 
 
 async def end_turn(

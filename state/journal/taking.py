@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,11 @@ TURN = (
     "(SELECT j.owner || ' ' || j.epoch FROM jobs j WHERE j.thread_id = claims.thread_id "
     "AND j.status = 'running') AS turn"
 )
+
+
+def worker_of(turn: str) -> str:
+    """Return whose turn it is."""
+    return turn.partition(" ")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +96,28 @@ async def take_all(
         raise
     by_owner = {row["owner"]: row for row in rows}
     return [by_owner.get(wish.owner) for wish in wishes]
+
+
+async def take_aside(take: Callable[[], bool], give_back: Callable[[], None]) -> bool:
+    """Claim a thread in another one of this process; what nobody waits for any more then is given back."""
+    lock, is_taken, is_left = threading.Lock(), False, False
+
+    def taken() -> bool:
+        nonlocal is_taken
+        is_new = take()
+        with lock:
+            is_taken = True
+            comes_late = is_left
+        if comes_late:
+            give_back()
+        return is_new
+
+    try:
+        return await asyncio.to_thread(taken)
+    except asyncio.CancelledError:
+        with lock:
+            is_left = True
+            is_held = is_taken
+        if is_held:
+            give_back()
+        raise

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from ..errors import StoreError
 from .claim import Claim
 from .claims import Claims
 from .dialect import Rows
 from .journal import Journal
 from .records import Statement
-from .taking import Wish, ending, taking_with_turn
+from .taking import Wish, ending, taking_with_turn, worker_of
 
 
 class TurnClaims:
@@ -35,13 +36,13 @@ class TurnClaims:
         taking = taking_with_turn(wish, (owner, token), claims.owner.row(), claims.lifetime_s, now)
         try:
             rows, taken = await store.aexecute_all(beginning, taking)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, StoreError):
             self._journal.add_later(ending(wish))
             raise
         if taken:
             claim.epoch = taken[0]["epoch"]
             claims.hold(thread_id, claim)
-            claims.ahead.add(thread_id)
+            claims.ahead[thread_id] = owner
         return rows
 
     async def take(self, thread_id: str, turn: str) -> bool:
@@ -50,17 +51,18 @@ class TurnClaims:
         Raises ThreadBusy and ClaimLost as `Claims.acquire` does.
         """
         claims, journal = self._claims, self._journal
-        if thread_id in claims.ahead:
+        if claims.ahead.get(thread_id) == worker_of(turn):
             return True
+        await journal.until_free()
         in_place = journal.store.has_file and not journal.has_to_wait()
         is_new = claims.acquire(thread_id, turn) if in_place else await claims.aacquire(thread_id, turn)
         if is_new:
-            claims.ahead.add(thread_id)
+            claims.ahead[thread_id] = worker_of(turn)
         else:
             claims.release(thread_id, at_once=False)
         return is_new
 
-    def give_up(self, thread_id: str) -> None:
-        """Release a claim that no run has taken over."""
-        if thread_id in self._claims.ahead:
+    def give_up(self, thread_id: str, owner: str) -> None:
+        """Release a worker's claim that no run has taken over."""
+        if self._claims.ahead.get(thread_id) == owner:
             self._claims.release(thread_id, at_once=False)

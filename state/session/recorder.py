@@ -215,22 +215,28 @@ class Recorder(RunObserver):
         if is_new:
             self._journal.new_threads.begin(self._thread)
         sigterm.begin(self)
-        if self._is_untouched and not is_new:
+        try:
+            if self._is_untouched and not is_new:
+                raise ThreadTouched(
+                    f"The thread {self._thread!r} has just been run by somebody else. Run it again: it goes "
+                    "on."
+                )
+            self._is_over = False
+            fingerprint = self._fingerprint(metadata.get(GRAPH_KEY), is_new)
+            if not self._starting:
+                self._root = run_id
+            self._ended = "done"
+            for ledger in self._ledgers:
+                if not ledger.is_shared:
+                    spent, ran_s = self._spent(is_new)
+                    ledger.begin(spent, ran_s)
+            self._begin(inputs, tags, metadata, name)
+            budgets, description = self._budgets, self._description
+            self._journal.start_run(self._thread, fingerprint, budgets, description, lane=self._lane)
+        except BaseException:  # no end of a run follows
+            self._root = None
             self._let_go()
-            raise ThreadTouched(
-                f"The thread {self._thread!r} has just been run by somebody else. Run it again: it goes on."
-            )
-        self._is_over = False
-        fingerprint = self._fingerprint(metadata.get(GRAPH_KEY), is_new)
-        if not self._starting:
-            self._root = run_id
-        self._ended = "done"
-        for ledger in self._ledgers:
-            if not ledger.is_shared:
-                spent, ran_s = self._spent(is_new)
-                ledger.begin(spent, ran_s)
-        self._begin(inputs, tags, metadata, name)
-        self._journal.start_run(self._thread, fingerprint, self._budgets, self._description, lane=self._lane)
+            raise
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if run_id == self._root:
@@ -270,13 +276,9 @@ class Recorder(RunObserver):
         if not isinstance(mark, GraphMark):
             return None
         if not self.allow_changed_graph and not is_new:
-            try:
-                if self._migrate is not None:
-                    self._migrate(mark.graph)
-                check_unchanged(self._journal, self._thread, mark.fingerprint)
-            except BaseException:
-                self._let_go()
-                raise
+            if self._migrate is not None:
+                self._migrate(mark.graph)
+            check_unchanged(self._journal, self._thread, mark.fingerprint)
         return mark.fingerprint
 
     def _begin(self, inputs: Any, tags: list[str], metadata: dict[str, Any], name: str | None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing, suppress
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +14,7 @@ from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from stepgraph import Session, arun, chain
 from stepgraph.runners.loading import Loaded
 from stepgraph.runners.turns import Turn
-from stepgraph.state.errors import ThreadBusy
+from stepgraph.state.errors import StoreError, ThreadBusy
 from stepgraph.state.journal.jobs import stop_job
 from stepgraph.state.journal.postgres.wire import Segment, Wire
 
@@ -158,6 +160,32 @@ async def test_a_claim_of_a_turn_that_is_canceled_as_it_begins_ends(
     assert not workers.other.session.claims.is_run("t")
 
 
+@pytest.mark.parametrize("is_begun", [False, True], ids=["before the answer", "before its input is read"])
+async def test_the_claim_of_a_turn_ends_that_could_not_begin_since_the_database_was_away(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, is_begun: bool
+) -> None:
+    workers.submit("Ada")
+    journal, store = workers.slow.session.journal, workers.slow.session.journal.store
+    execute = type(store).aexecute_all
+
+    async def executed(*statements: Any) -> None:
+        await execute(store, *statements)
+        raise StoreError("The connection was lost.")
+
+    def read(*_: Any) -> None:
+        raise StoreError("The connection was lost.")
+
+    with monkeypatch.context() as patched, suppress(StoreError):
+        if is_begun:
+            patched.setattr(journal, "whole", read)
+        else:
+            patched.setattr(store, "aexecute_all", executed)
+        await workers.given(workers.slow, 1)
+    journal.flush()
+    assert not workers.slow.session.claims.ahead
+    assert not workers.other.session.claims.is_run("t")
+
+
 @pytest.mark.parametrize("knows", [True, False], ids=["by its clock", "not"])
 async def test_a_turn_whose_claim_was_taken_over_before_its_run_pays_for_nothing(
     workers: Workers, knows: bool
@@ -178,6 +206,64 @@ async def test_a_turn_whose_claim_was_taken_over_before_its_run_pays_for_nothing
     assert (workers.model.asked, workers.traces()) == (DONE, [(0, "done")])
 
 
+async def test_a_turn_that_stood_still_before_its_run_is_begun_again_and_was_no_attempt(
+    workers: Workers,
+) -> None:
+    workers.submit("Ada")
+    record = await workers.given(workers.slow, 1)
+    assert record is not None
+    assert await workers.slow._claims.take("t", record.turn)
+    claim = workers.slow.session.claims._held["t"]
+    claim.ticking -= 60.0
+    claim.on_clock -= 60.0
+    outcome = await workers.slow.take(record)
+    assert (outcome.kind, outcome.retryable, workers.job().attempts) == ("ThreadBusy", True, 0)
+    assert not workers.other.session.claims.is_run("t")
+    again = await workers.given(workers.slow, 2)
+    assert again is not None
+    assert (await workers.slow.take(again)).status == "done"
+    assert (workers.model.asked, workers.traces()) == (DONE, [(0, "done")])
+
+
+async def test_a_turn_that_is_over_takes_over_no_claim_of_another_one(workers: Workers) -> None:
+    """Not even in the same session: the job has another input by then."""
+    turns = [Turn(workers.slow.session, {"mail": Loaded(chain(write, seal).compile(), "mail")}) for _ in "ab"]
+    workers.submit("Ada")
+    late = workers.begun(turns[0], lease_s=-1.0)
+    stop_job(workers.other.session.journal, "t")
+    assert (await turns[1].take(workers.begun(turns[1]))).status == "canceled"
+    workers.submit("Bob")
+    record = workers.begun(turns[1])
+    assert await turns[1]._claims.take("t", record.turn)
+    assert (await turns[0].take(late)).kind == "ThreadBusy"
+    assert (await turns[1].take(record)).status == "done"
+    assert workers.model.asked == {"Write to Bob": 1, "Seal Bob": 1}
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["a new thread", "a thread that was run"])
+async def test_a_run_that_cannot_begin_leaves_its_thread(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
+    """As where the database goes away when the thread is claimed, and before that is begun."""
+    if not is_new:
+        await arun(chain(write, seal).compile(), Mail("Bob"), workers.other.session, "t")
+    workers.submit("Ada", trace=0 if is_new else 1)
+    journal = workers.slow.session.journal
+
+    def begin(*_: Any, **__: Any) -> None:
+        raise StoreError("The connection was lost.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "begin_invocation", begin)
+        assert (await workers.slow.take(workers.begun(workers.slow))).kind == "StoreError"
+    journal.flush()
+    assert not workers.other.session.claims.is_run("t")
+    again = await workers.given(workers.slow, 5)
+    assert again is not None
+    assert (await workers.slow.take(again)).status == "done"
+    assert {name: workers.model.asked[name] for name in DONE} == DONE
+
+
 async def test_what_is_claimed_for_a_turn_ends_with_its_session(workers: Workers) -> None:
     workers.submit("Ada")
     with Session(workers.slow.session.database) as session:
@@ -186,4 +272,28 @@ async def test_what_is_claimed_for_a_turn_ends_with_its_session(workers: Workers
         assert record is not None
         assert await turn._claims.take("t", record.turn)
         assert workers.other.session.claims.is_run("t")
+    assert not workers.other.session.claims.is_run("t")
+
+
+@pytest.mark.parametrize("of_turn", [True, False], ids=["a turn", "a claim"])
+async def test_who_is_stopped_while_the_file_is_locked_holds_no_claim(
+    workers: Workers, of_turn: bool
+) -> None:
+    """The thread that waits for the lock may get it when nobody is there any more to hold the claim."""
+    if is_postgres(workers):
+        pytest.skip("no file that is locked")
+    workers.submit("Ada")
+    record, session = workers.begun(workers.slow), workers.slow.session
+    with closing(sqlite3.connect(session.journal.store.file, isolation_level=None)) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        claims = workers.slow._claims
+        taking = claims.take("t", record.turn) if of_turn else session.claims.aacquire("t", record.turn)
+        task = asyncio.ensure_future(taking)
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        lock.execute("ROLLBACK")
+    await asyncio.sleep(0.3)  # it looks for the lock every 0.05 s
+    assert not session.claims._held
     assert not workers.other.session.claims.is_run("t")
