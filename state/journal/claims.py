@@ -109,16 +109,19 @@ class Claims(Forked):
         claim.epoch = row["epoch"]
         return self._hold(thread_id, claim, row, turn)
 
+    def is_ahead(self, thread_id: str) -> bool:
+        """Tell whether a new thread is claimed for a turn whose run is about to begin: see TurnClaims."""
+        claim = self._held.get(thread_id)
+        if thread_id in self.ahead and (claim is None or not self._is_sure(claim)):
+            self.release(thread_id, at_once=False)  # this process stood still: look at the record again
+        return thread_id in self.ahead
+
     def _takes_over(self, thread_id: str, turn: str | None) -> bool:
-        """Tell whether a run takes over the claim on a new thread: only a turn's does, see TurnClaims."""
-        if turn is None or thread_id not in self.ahead:
+        """Tell whether a run takes over such a claim; only that of a turn does."""
+        if turn is None or not self.is_ahead(thread_id):
             return False
         self.ahead.discard(thread_id)
-        claim = self._held.get(thread_id)
-        if claim is not None and not self._is_sure(claim):  # it stood still: the record is looked at again
-            self.release(thread_id, at_once=False)
-            return False
-        return claim is not None
+        return True
 
     def hold(self, thread_id: str, claim: Claim) -> None:
         """Renew a claim that is on record, until it is released."""

@@ -50,7 +50,7 @@ class TurnClaims:
         Raises ThreadBusy and ClaimLost as `Claims.acquire` does.
         """
         claims, journal = self._claims, self._journal
-        if thread_id in claims.ahead:
+        if claims.is_ahead(thread_id):
             return True
         in_place = journal.store.has_file and not journal.has_to_wait()
         is_new = claims.acquire(thread_id, turn) if in_place else await claims.aacquire(thread_id, turn)

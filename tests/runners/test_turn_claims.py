@@ -158,19 +158,23 @@ async def test_a_claim_of_a_turn_that_is_canceled_as_it_begins_ends(
     assert not workers.other.session.claims.is_run("t")
 
 
-@pytest.mark.parametrize("knows", [True, False], ids=["by its clock", "not"])
+@pytest.mark.parametrize("knows", ["by its clock", "by a renewal", "not"])
 async def test_a_turn_whose_claim_was_taken_over_before_its_run_pays_for_nothing(
-    workers: Workers, knows: bool
+    workers: Workers, knows: str
 ) -> None:
-    """Its process stood still meanwhile; by its clock it may know that."""
+    """Its process stood still meanwhile."""
     workers.submit("Ada")
     late = await workers.given(workers.slow, 1)
     assert late is not None
+    claims = workers.slow.session.claims
     assert await workers.slow._claims.take("t", late.turn)
-    if knows:
-        claim = workers.slow.session.claims._held["t"]
-        claim.ticking -= 60.0
-        claim.on_clock -= 60.0
+    if knows == "by its clock":
+        claims._held["t"].ticking -= 60.0
+        claims._held["t"].on_clock -= 60.0
+    elif knows == "by a renewal":
+        workers.other.session.claims.end("t", [workers.slow.owner])
+        claims._renew_all()
+        assert not claims.is_ahead("t")
     record = await workers.given(workers.other, 2)
     assert record is not None
     assert (await workers.other.take(record)).status == "done"
