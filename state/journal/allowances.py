@@ -18,7 +18,7 @@ from .budget_accounts import AccountKey, Ahead, Amount, Granted, Limits, Settlem
 
 KEPT_S = 1.0
 MOST = 128  # calls
-GROWTH = 4
+GROWTH = 4  # while a process' pace grows, by how much it sets more aside each time: fewer transactions
 
 
 @dataclass(slots=True)

@@ -112,16 +112,18 @@ class Claims(Forked):
         claim.epoch = row["epoch"]
         return self._hold(thread_id, claim, row, turn)
 
-    def _takes_over(self, thread_id: str, turn: str | None) -> bool:
-        """Tell whether a run takes over the claim on a new thread: only a turn's does, see TurnClaims."""
+    def is_ahead(self, thread_id: str, turn: str | None) -> bool:
+        """Tell whether a new thread is claimed for a turn whose run is about to begin: see TurnClaims."""
         if turn is None or self.ahead.get(thread_id) != worker_of(turn):
             return False
-        self.ahead.pop(thread_id, None)
-        claim = self._held.get(thread_id)
-        if claim is not None and not self._is_sure(claim):  # it stood still: the record is looked at again
-            self.release(thread_id, at_once=False)
-            return False
-        return claim is not None
+        if (claim := self._held.get(thread_id)) is not None and self._is_sure(claim):
+            return True
+        self.release(thread_id, at_once=False)  # this process stood still: look at the record again
+        return False
+
+    def _takes_over(self, thread_id: str, turn: str | None) -> bool:
+        """Tell whether a run takes over such a claim."""
+        return self.is_ahead(thread_id, turn) and self.ahead.pop(thread_id, None) is not None
 
     def hold(self, thread_id: str, claim: Claim) -> None:
         """Renew a claim that is on record, until it is released."""

@@ -51,7 +51,7 @@ class TurnClaims:
         Raises ThreadBusy and ClaimLost as `Claims.acquire` does.
         """
         claims, journal = self._claims, self._journal
-        if claims.ahead.get(thread_id) == worker_of(turn):
+        if claims.is_ahead(thread_id, turn):
             return True
         await journal.until_free()
         in_place = journal.store.has_file and not journal.has_to_wait()

@@ -15,7 +15,7 @@ from stepgraph import Session, arun, chain
 from stepgraph.runners.loading import Loaded
 from stepgraph.runners.turns import Turn
 from stepgraph.state.errors import StoreError, ThreadBusy
-from stepgraph.state.journal.jobs import stop_job
+from stepgraph.state.journal.jobs import JobRecord, stop_job
 from stepgraph.state.journal.postgres.wire import Segment, Wire
 
 from .engines.flows import Mail, seal, write
@@ -186,19 +186,22 @@ async def test_the_claim_of_a_turn_ends_that_could_not_begin_since_the_database_
     assert not workers.other.session.claims.is_run("t")
 
 
-@pytest.mark.parametrize("knows", [True, False], ids=["by its clock", "not"])
+@pytest.mark.parametrize("knows", ["by its clock", "by a renewal", "not"])
 async def test_a_turn_whose_claim_was_taken_over_before_its_run_pays_for_nothing(
-    workers: Workers, knows: bool
+    workers: Workers, knows: str
 ) -> None:
-    """Its process stood still meanwhile; by its clock it may know that."""
+    """Its process stood still meanwhile."""
     workers.submit("Ada")
     late = await workers.given(workers.slow, 1)
     assert late is not None
+    claims = workers.slow.session.claims
     assert await workers.slow._claims.take("t", late.turn)
-    if knows:
-        claim = workers.slow.session.claims._held["t"]
-        claim.ticking -= 60.0
-        claim.on_clock -= 60.0
+    if knows == "by its clock":
+        age(workers)
+    elif knows == "by a renewal":
+        workers.other.session.claims.end("t", [workers.slow.owner])
+        claims._renew_all()
+        assert not claims.is_ahead("t", late.turn)
     record = await workers.given(workers.other, 2)
     assert record is not None
     assert (await workers.other.take(record)).status == "done"
@@ -206,17 +209,37 @@ async def test_a_turn_whose_claim_was_taken_over_before_its_run_pays_for_nothing
     assert (workers.model.asked, workers.traces()) == (DONE, [(0, "done")])
 
 
-async def test_a_turn_that_stood_still_before_its_run_is_begun_again_and_was_no_attempt(
-    workers: Workers,
-) -> None:
+def age(workers: Workers) -> None:
+    claim = workers.slow.session.claims._held["t"]
+    claim.ticking -= 60.0
+    claim.on_clock -= 60.0
+
+
+async def test_a_turn_that_stood_still_after_its_claim_looks_the_thread_up(workers: Workers) -> None:
     workers.submit("Ada")
     record = await workers.given(workers.slow, 1)
     assert record is not None
     assert await workers.slow._claims.take("t", record.turn)
-    claim = workers.slow.session.claims._held["t"]
-    claim.ticking -= 60.0
-    claim.on_clock -= 60.0
-    outcome = await workers.slow.take(record)
+    age(workers)
+    assert (await workers.slow.take(record)).status == "done"
+    assert (workers.model.asked, workers.traces()) == (DONE, [(0, "done")])
+
+
+async def test_a_turn_that_stood_still_before_its_run_is_begun_again_and_was_no_attempt(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers.submit("Ada")
+    record = await workers.given(workers.slow, 1)
+    assert record is not None
+    begin = workers.slow._broadcast.begin
+
+    async def begun(record: JobRecord) -> Any:
+        age(workers)
+        return await begin(record)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(workers.slow._broadcast, "begin", begun)
+        outcome = await workers.slow.take(record)
     assert (outcome.kind, outcome.retryable, workers.job().attempts) == ("ThreadBusy", True, 0)
     assert not workers.other.session.claims.is_run("t")
     again = await workers.given(workers.slow, 2)

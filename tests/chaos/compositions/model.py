@@ -20,6 +20,7 @@ from typing import Any
 
 from stepgraph import Reply, Request, ScriptedModel, ToolCall
 from stepgraph.providers.model import CallContext
+from stepgraph.state.journal.claim import Claim
 from stepgraph.state.journal.claims import Claims
 from stepgraph.state.journal.journal import Journal
 from stepgraph.state.journal.records import Call, CallKey
@@ -96,14 +97,13 @@ checked_at: ContextVar[float] = ContextVar("checked_at")  # when the claim was l
 
 def watch_claims(file: Path, life: int) -> None:
     """Note when a claim is taken, held against the clock, and when the journal is asked for an answer."""
-    take, check, find = Claims._hold, Claims.acheck, Journal.find_answer
+    hold, check, find = Claims.hold, Claims.acheck, Journal.find_answer
     notes = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    def taken(self: Claims, thread_id: str, *claim: Any) -> bool:
-        is_new = take(self, thread_id, *claim)
+    def held(self: Claims, thread_id: str, claim: Claim) -> None:
+        hold(self, thread_id, claim)
         line = {"claimed": thread_id, "life": life, "at": time.time()}
         os.write(notes, json.dumps(line).encode() + b"\n")
-        return is_new
 
     async def checked(self: Claims, thread_id: str) -> None:
         began = time.time()
@@ -114,7 +114,7 @@ def watch_claims(file: Path, life: int) -> None:
         looked_at.set(time.time())
         return await find(self, key)
 
-    Claims._hold = taken  # type: ignore[method-assign]
+    Claims.hold = held  # type: ignore[method-assign]
     Claims.acheck = checked  # type: ignore[method-assign]
     Journal.find_answer = found  # type: ignore[method-assign]
 
