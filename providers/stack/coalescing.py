@@ -6,6 +6,7 @@ import asyncio
 import copy
 import time
 from dataclasses import dataclass, replace
+from math import inf
 from weakref import WeakKeyDictionary
 
 from ...state.errors import BudgetExceeded, StepgraphError
@@ -15,14 +16,16 @@ from .journal import messages_kept, reply_of, share
 
 InFlightKey = tuple[str, str, int]
 COALESCED = "an equal call was under way"
+LOOKED_S = 30.0  # so long a look for a cached answer may take at most
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Leader:
-    """Who makes a call for all that wait for it."""
+    """Who makes a call for all that wait for it, and for who looked for its answer before that was kept."""
 
     task: str
     reply: asyncio.Future[Reply]
+    ended_at: float = inf  # by the clock of its loop
 
 
 class CoalescingLayer(Layer):
@@ -41,7 +44,8 @@ class CoalescingLayer(Layer):
         session, key = context.session, context.key
         if session is None or key is None:
             return await self.inner.complete(request, context)
-        journal = session.journal
+        journal, loop = session.journal, asyncio.get_running_loop()
+        began = loop.time()
         if context.cache_s is not None:
             cached = await journal.find_cached(key.request_hash, context.cache_s)
             if cached is not None:
@@ -57,8 +61,9 @@ class CoalescingLayer(Layer):
         flights = self._flights.setdefault(journal, {})
         scope = key.thread_id if context.cache_s is None else ""
         flight = (scope, key.request_hash, key.occurrence)
-        loop = asyncio.get_running_loop()
         while (leader := flights.get(flight)) is not None and leader.reply.get_loop() is loop:
+            if leader.ended_at <= began:
+                break
             if context.cache_s is None:
                 journal.note_coalesced(key, leader.task)
             try:
@@ -79,7 +84,8 @@ class CoalescingLayer(Layer):
         self, flights: dict[InFlightKey, _Leader], flight: InFlightKey, request: Request, context: CallContext
     ) -> Reply:
         """Make the call, and let those who join have its outcome."""
-        mine: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        mine: asyncio.Future[Reply] = loop.create_future()
         flights[flight] = leader = _Leader(context.task, mine)
         try:
             reply = await self.inner.complete(request, context)
@@ -91,10 +97,18 @@ class CoalescingLayer(Layer):
             mine.exception()
             raise
         finally:
-            if flights.get(flight) is leader:
-                del flights[flight]
+            if context.cache_s is None or mine.done():
+                _forget(flights, flight, leader)
+        leader.ended_at = loop.time()
+        if context.cache_s is not None:  # who looked for it before it was kept joins all the same
+            loop.call_later(LOOKED_S, _forget, flights, flight, leader)
         mine.set_result(reply)
         return reply
+
+
+def _forget(flights: dict[InFlightKey, _Leader], flight: InFlightKey, leader: _Leader) -> None:
+    if flights.get(flight) is leader:
+        del flights[flight]
 
 
 async def _why_asked(

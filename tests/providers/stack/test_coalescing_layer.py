@@ -166,3 +166,35 @@ async def test_a_call_without_a_key_is_asked_as_it_is(session: Session) -> None:
     for context in (CallContext("step"), CallContext("step", config=session.config("t"))):
         assert isinstance(await layer.complete(HELLO, context), Reply)
     assert model.asked == 2
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before it was kept", "once it had ended"])
+async def test_who_looked_for_a_cached_answer_before_it_was_kept_joins_the_call_that_brought_it(
+    session: Session, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """As where the record is in another place, and looking takes as long as the call goes on."""
+    model, looked, may = Gated("Good day", "Again"), asyncio.Event(), asyncio.Event()
+    layer = CoalescingLayer(model)
+    leader, follower = (
+        CallContext("s", config=session.config(t), key=CallKey(t, "node", "hash", 0), cache_s=60.0)
+        for t in "ab"
+    )
+
+    async def found_late(journal: Journal, request_hash: str, lifetime_s: float) -> None:
+        if model.asked:
+            looked.set()
+            await may.wait()
+
+    monkeypatch.setattr(Journal, "find_cached", found_late)
+    first = asyncio.create_task(layer.complete(HELLO, leader))
+    assert await asyncio.to_thread(model.begun[0].wait, 60)
+    for gate in model.gates:
+        gate.set()
+    if not before:
+        await first
+    second = asyncio.create_task(layer.complete(HELLO, follower))
+    await looked.wait()
+    await first
+    may.set()
+    assert (await second).text == ("Good day" if before else "Again")
+    assert model.asked == (1 if before else 2)
