@@ -49,7 +49,10 @@ class Limited:
 async def measure(
     branches: int, limit: int, window_s: float = 1.0, latency_s: float = 0.2
 ) -> dict[str, float]:
-    """Run the branches, and return the share of the allowed rate that was used and the share of 429s."""
+    """Run the branches, and return the share of the allowed rate that was used and the share of 429s.
+
+    And the calls that the server saw, and after how many seconds it served the last one.
+    """
     server = Limited(limit, window_s, latency_s)
     app = web.Application()
     app.router.add_post("/v1/chat/completions", server)
@@ -64,6 +67,7 @@ async def measure(
         "requests_per_minute": limit * 60 / window_s,
         "max_concurrency": branches,
     }
+    began = time.monotonic()
     try:
         with using(spec):
             result = await fanned(question(), branches).compile().ainvoke({"number": 0, "text": ""})
@@ -73,6 +77,7 @@ async def measure(
     rate = (server.count - 1) / (server.last - server.first)
     return {
         "calls": server.count + server.refused,
+        "last_s": server.last - began,
         "share_of_allowed": rate * window_s / limit,
         "share_of_429": server.refused / (server.count + server.refused),
     }

@@ -1,6 +1,6 @@
 """Four processes ask one endpoint under one limit; the endpoint counts what arrives, and how many at a time.
 
-    python -m tests.chaos.limits [--postgres] [--calls 600]
+    python -m tests.chaos.limits [--postgres] [--calls 600] [--per-minute 2400] [--late 0.4]
 
 Prints one line of JSON for each limit: how much of it was used. Ends with 1 if one was not kept.
 """
@@ -27,10 +27,7 @@ from .living import FORK
 
 PROCESSES = 4
 ANSWER_S = 0.2
-PER_MINUTE, AT_ONCE = 2400, 8
-# The first call may arrive this much later after its slot than the last one does, on a busy machine: the
-# span between them is then shorter than the limit's. Four processes that share nothing use more even so.
-LATE_S = 0.4
+AT_ONCE = 8
 BODY = {
     "id": "1",
     "object": "chat.completion",
@@ -142,6 +139,15 @@ def slots(database: str, calls: int, settings: dict[str, Any], server: Connectio
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=600)
+    parser.add_argument("--per-minute", type=int, default=2400, help="calls allowed")
+    parser.add_argument(
+        "--late",
+        type=float,
+        default=0.4,
+        help="seconds that the first call may arrive later after its turn than the last one does, on a busy "
+        "machine: the span between them is then shorter than the limit's. Four processes that share nothing "
+        "take a quarter of the limit's",
+    )
     parser.add_argument("--postgres", action="store_true")
     options = parser.parse_args()
     with ExitStack() as stack:
@@ -162,12 +168,20 @@ def main() -> int:
             database = server.lend()
         Session(database).close()
         shared = {**model, "shared": True}
-        limit: dict[str, Any] = {"model": "rate", "requests_per_minute": PER_MINUTE, "max_concurrency": 200}
+        limit: dict[str, Any] = {
+            "model": "rate",
+            "requests_per_minute": options.per_minute,
+            "max_concurrency": 200,
+        }
         arrived, *_ = spent_by(PROCESSES, database, options.calls, {**shared, **limit}, mine)
         span_s = max(arrived) - min(arrived)
         rate = (len(arrived) - 1) / span_s * 60
-        kept = (len(arrived) - 1) / (span_s + LATE_S) * 60 <= PER_MINUTE
-        told = {"limit": "requests_per_minute", "calls": len(arrived), "used": round(rate / PER_MINUTE, 3)}
+        kept = (len(arrived) - 1) / (span_s + options.late) * 60 <= options.per_minute
+        told = {
+            "limit": "requests_per_minute",
+            "calls": len(arrived),
+            "used": round(rate / options.per_minute, 3),
+        }
         print(json.dumps(told), flush=True)
 
         most, used = slots(

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_four_processes_keep_to_the_limits_of_an_endpoint_together() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.limits", "--calls", "48"],
+        [sys.executable, "-m", "tests.chaos.limits", "--calls", "48", "--per-minute", "720", "--late", "2"],
         cwd=ROOT,
         capture_output=True,
         text=True,
