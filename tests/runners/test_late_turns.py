@@ -30,6 +30,7 @@ from .engines.flows import Mail, check, seal, write
 from .test_turns import Held, worker
 
 LEASE_S = 60.0
+DONE = {"Write to Ada": 1, "Seal Ada": 1}
 
 
 @dataclass
@@ -122,7 +123,7 @@ async def test_a_turn_that_begins_nothing_leaves_the_thread_to_whose_turn_it_is(
     assert not workers.other.session.claims.is_run("t")
     assert (await workers.other.take(record)).status == "done"
     assert workers.sent == ["Ada"]
-    assert workers.model.asked == {"Write to Ada": 1, "Seal Ada": 1}
+    assert workers.model.asked == DONE
 
 
 async def test_a_turn_that_its_own_worker_begins_once_more_is_the_same_one(workers: Workers) -> None:
@@ -133,7 +134,7 @@ async def test_a_turn_that_its_own_worker_begins_once_more_is_the_same_one(worke
     assert again is not None
     outcomes = await asyncio.gather(workers.slow.take(first), workers.slow.take(again))
     assert [outcome.status for outcome in outcomes] == ["done", "done"]
-    assert workers.model.asked == {"Write to Ada": 1, "Seal Ada": 1}
+    assert workers.model.asked == DONE
 
 
 async def test_an_error_of_a_run_that_had_to_look_the_thread_up_is_tried_again_only_if_that_may_help(
@@ -166,7 +167,7 @@ async def test_who_takes_a_turn_over_leaves_the_claim_of_a_run_that_is_no_worker
         held.may.set()
         assert (await run).status == "done"
     assert workers.model.asked == {}
-    assert held.asked == {"Write to Ada": 1, "Seal Ada": 1}
+    assert held.asked == DONE
 
 
 @pytest.mark.parametrize("between", [False, True], ids=["next", "after one that was killed"])
@@ -186,6 +187,46 @@ async def test_who_takes_a_turn_over_ends_the_claim_of_the_worker_before_at_once
     held.may.set()
     assert (await turning).kind == "ClaimLost"
     assert workers.traces() == [(0, "running"), (0, "done")]
+
+
+async def test_who_is_given_a_thread_again_that_another_worker_runs_ends_that_workers_claim(
+    workers: Workers,
+) -> None:
+    """Its own run of the turn before the other's has lost the thread, and is not this turn's."""
+    workers.submit("Ada")
+    first, second = workers.slow.session.models, workers.other.session.models = Held(), Held()
+    turning = asyncio.create_task(workers.slow.take(workers.begun(workers.slow, lease_s=-1.0)))
+    await first.begun.wait()
+    others = asyncio.create_task(workers.other.take(workers.begun(workers.other, lease_s=-1.0)))
+    await second.begun.wait()
+    again = asyncio.create_task(workers.slow.take(workers.begun(workers.slow)))
+    await asyncio.sleep(0.05)
+    first.may.set()
+    assert (await again).status == "done"
+    assert workers.job().status == "done"
+    second.may.set()
+    assert {(await each).kind for each in (turning, others)} == {"ClaimLost"}
+    assert first.asked == {"Write to Ada": 2, "Seal Ada": 1}
+    assert second.asked == {"Write to Ada": 1}
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["its own alone", "after one of another worker"])
+async def test_who_is_given_a_thread_again_that_nobody_else_was_given_since_goes_on_with_its_run(
+    workers: Workers, before: bool
+) -> None:
+    workers.submit("Ada")
+    if before:
+        workers.begun(workers.other, lease_s=-1.0)
+    model = workers.slow.session.models = Held()
+    turning = [asyncio.create_task(workers.slow.take(workers.begun(workers.slow, lease_s=-1.0)))]
+    await model.begun.wait()
+    record = workers.begun(workers.slow)
+    turning += [asyncio.create_task(workers.slow.take(record)) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    model.may.set()
+    assert [(await each).status for each in turning] == ["done"] * 3
+    assert workers.job().status == "done"
+    assert model.asked == DONE
 
 
 @pytest.mark.parametrize("when", ["before its turn", "while its turn begins"])
@@ -214,7 +255,7 @@ async def test_a_jobs_input_that_somebody_else_gave_the_thread_is_not_paid_for_a
     await arun(chain(write, seal).compile(), Mail("Ada"), workers.other.session, "t")
     outcome = await workers.slow.take(early or workers.begun(workers.slow))
     assert outcome.status == "done"
-    assert workers.model.asked == {"Write to Ada": 1, "Seal Ada": 1}
+    assert workers.model.asked == DONE
 
 
 @dataclass
@@ -243,4 +284,4 @@ async def test_a_jobs_later_turns_go_on_though_its_input_is_never_read_in_the_sa
     give_answers(journal, "t", dict.fromkeys(first.waiting, "approve"))
     wake_job(journal, "t")
     assert (await turn.take(workers.begun(turn))).status == "done"
-    assert workers.model.asked == {"Write to Ada": 1, "Seal Ada": 1}
+    assert workers.model.asked == DONE

@@ -19,10 +19,9 @@ from stepgraph.state.journal.jobs import JobRecord, stop_job
 from stepgraph.state.journal.postgres.wire import Segment, Wire
 
 from .engines.flows import Mail, seal, write
-from .test_late_turns import Workers, workers
+from .test_late_turns import DONE, Workers, workers
 
 __all__ = ["workers"]
-DONE = {"Write to Ada": 1, "Seal Ada": 1}
 
 
 class Heard(BaseCallbackHandler):
