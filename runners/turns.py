@@ -177,15 +177,17 @@ class Turn:
         """Like `run`, for a turn that has been begun on record.
 
         A worker that was too slow to say that it lives may be given a thread that it still runs: that run is
-        this turn's, then, unless it is ending, or another worker had a turn since, which may have the claim:
-        how that ended is no outcome of this turn.
+        this turn's, then, unless it is ending, or has lost its claim to a worker that had a turn since: how
+        that ended is no outcome of this turn.
         """
         async with beating(beat):
             running = self._running.get(record.thread_id)
-            if running is not None and record.epoch != (before := running.record).epoch:
-                since = (record.former or "").removeprefix(before.former or "")
-                if {*since.split()} - {self.owner}:
-                    self.forsake(record.thread_id, before.epoch)
+            if running is not None and record.epoch > (before := running.record).epoch:
+                since = (record.former or "").removeprefix(before.former or "").split()
+                if others := {*since} - {self.owner}:
+                    await in_thread(self.session.claims.end, record.thread_id, others)
+                    if not await self._claims.is_held(record.thread_id):
+                        self.forsake(record.thread_id, before.epoch)
             while (running := self._running.get(record.thread_id)) is not None and running.is_ending:
                 await asyncio.wait({running.outcome})
                 record = replace(record, former=record.former or self.owner)  # it went on until now

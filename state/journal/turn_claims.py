@@ -62,6 +62,12 @@ class TurnClaims:
             claims.release(thread_id, at_once=False)
         return is_new
 
+    async def is_held(self, thread_id: str) -> bool:
+        """Tell whether a thread is run here under a claim that is still on record."""
+        epoch = self._claims.epoch_of(thread_id)
+        sql = "SELECT 1 FROM claims WHERE thread_id = ? AND epoch = ? AND expires_at > 0"
+        return epoch is not None and bool(await self._journal.aquery(sql, (thread_id, epoch)))
+
     def give_up(self, thread_id: str, owner: str) -> None:
         """Release a worker's claim that no run has taken over."""
         if self._claims.ahead.get(thread_id) == owner:

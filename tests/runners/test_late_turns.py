@@ -210,16 +210,18 @@ async def test_who_is_given_a_thread_again_that_another_worker_runs_ends_that_wo
     assert second.asked == {"Write to Ada": 1}
 
 
-@pytest.mark.parametrize("before", [False, True], ids=["its own alone", "after one of another worker"])
-async def test_who_is_given_a_thread_again_that_nobody_else_was_given_since_goes_on_with_its_run(
-    workers: Workers, before: bool
+@pytest.mark.parametrize("case", ["its own alone", "after another worker", "another one has not claimed it"])
+async def test_who_is_given_a_thread_again_that_it_has_not_lost_goes_on_with_its_run(
+    workers: Workers, case: str
 ) -> None:
     workers.submit("Ada")
-    if before:
+    if case == "after another worker":
         workers.begun(workers.other, lease_s=-1.0)
     model = workers.slow.session.models = Held()
     turning = [asyncio.create_task(workers.slow.take(workers.begun(workers.slow, lease_s=-1.0)))]
     await model.begun.wait()
+    if case == "another one has not claimed it":
+        workers.begun(workers.other, lease_s=-1.0)
     record = workers.begun(workers.slow)
     turning += [asyncio.create_task(workers.slow.take(record)) for _ in range(2)]
     await asyncio.sleep(0.05)
