@@ -182,34 +182,42 @@ class Turn:
         """
         async with beating(beat):
             running = self._running.get(record.thread_id)
-            if running is not None and record.epoch > (before := running.record).epoch:
-                since = (record.former or "").removeprefix(before.former or "").split()
-                if others := {*since} - {self.owner}:
-                    await in_thread(self.session.claims.end, record.thread_id, others)
-                    if not await self._claims.is_held(record.thread_id):
-                        self.forsake(record.thread_id, before.epoch)
+            if running is not None and record.epoch > running.record.epoch:
+                await self._meet(running, record)
             while (running := self._running.get(record.thread_id)) is not None and running.is_ending:
                 await asyncio.wait({running.outcome})
                 record = replace(record, former=record.former or self.owner)  # it went on until now
             if running is None:
                 running = self._running[record.thread_id] = _Running(record)
                 running.outcome = asyncio.ensure_future(self._whole(running))
-            else:
+            elif record.epoch > running.record.epoch:
                 running.record = record
+                if record.stop:
+                    running.halt.ask(CANCELED)
             return await asyncio.shield(running.outcome)
+
+    async def _meet(self, running: _Running, record: JobRecord) -> None:
+        """Forsake the run of an earlier turn, unless a turn of the same job can go on with it."""
+        before = running.record
+        await self._end_others(record)
+        if record.trace != before.trace or not await self._claims.is_held(record.thread_id):
+            self.forsake(record.thread_id, before.epoch)
+
+    async def _end_others(self, record: JobRecord) -> None:
+        """End the claims of the workers before: if they wake, it is too late."""
+        if others := {*record.formers} - {self.owner}:
+            await in_thread(self.session.claims.end, record.thread_id, others, record.turn)
 
     async def _whole(self, running: _Running) -> Outcome:
         record, halt, journal = running.record, running.halt, self.session.journal
-        if record.stop:
-            halt.ask(CANCELED)
         if self.is_draining:
             halt.ask(DRAINED)
         try:
-            others = {*record.formers} - {self.owner}
-            if others:  # if they wake, it is too late
-                await in_thread(self.session.claims.end, record.thread_id, others)
+            await self._end_others(record)
             if record.former is not None:  # until now it may have begun what its turn was for
                 record = await in_thread(looked_up, journal, record)
+            if record.stop:
+                halt.ask(CANCELED)
             outcome = await self._outcome(await self._pinned(record), halt)
             self._claims.give_up(record.thread_id, self.owner)  # on record before the turn has ended
             if outcome.kind in UNCHANGED:

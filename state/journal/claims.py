@@ -25,7 +25,7 @@ from .forking import Forked, track
 from .journal import Journal
 from .owners import FileOwner, Owner, session_of
 from .records import Statement, ThreadStatement
-from .taking import Wish, take_all, take_aside, taking, worker_of
+from .taking import Wish, ending_of_session, take_all, take_aside, taking, worker_of
 from .together import Together
 
 LIFETIME_S = 6.0
@@ -215,14 +215,14 @@ class Claims(Forked):
         """Return a name for a worker of this session, for `end`."""
         return self.owner.worker_name()
 
-    def end(self, thread_id: str, workers: Iterable[str]) -> None:
+    def end(self, thread_id: str, workers: Iterable[str], turn: str | None = None) -> None:
         """End the claim of workers on a thread: they are dead, or else they have lost it at once.
 
-        Anybody else's claim stays, as that of a worker of an earlier version does: it ends by itself.
+        With the name of a `turn`, nothing is done once the thread's job has another one. Anybody else's claim
+        stays, as that of a worker of an earlier version does: it ends by itself.
         """
-        ended = "UPDATE claims SET expires_at = 0, epoch = epoch + 1 WHERE thread_id = ? AND owner LIKE ?"
         sessions = {token for worker in workers if (token := session_of(worker))}
-        self._journal.write([(ended, (thread_id, f"{token}.%")) for token in sorted(sessions)])
+        self._journal.write([ending_of_session(thread_id, token, turn) for token in sorted(sessions)])
 
     def is_run(self, thread_id: str) -> bool:
         """Tell whether an owner, here or elsewhere, is running a thread."""

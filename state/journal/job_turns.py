@@ -82,10 +82,17 @@ def _begun(condition: str, trace: str) -> str:
 
 
 def looked_up(journal: Journal, job: JobRecord) -> JobRecord:
-    """Return a job whose turn has begun with what else has been begun of its thread by now."""
-    values = (job.thread_id, job.thread_id, job.trace)
-    (row,) = journal.query(f"SELECT {_begun('i.thread_id = ?', '?')}", values)
-    return replace(job, begun=row["begun"], is_begun=bool(row["is_begun"]), is_touched=True)
+    """Return a job whose turn has begun with what else has been begun of its thread by now.
+
+    And whether it is to stop, and its attempts, as they stand now.
+    """
+    begun = _begun("i.thread_id = jobs.thread_id", "?")
+    sql = f"SELECT stop, attempts, {begun} FROM jobs WHERE thread_id = ?"
+    job = replace(job, is_touched=True)
+    for row in journal.query(sql, (job.trace, job.thread_id)):  # none of a thread that was deleted meanwhile
+        job = replace(job, stop=bool(row["stop"]), attempts=row["attempts"], begun=row["begun"])
+        job = replace(job, is_begun=bool(row["is_begun"]))
+    return job
 
 
 def _serves(graphs: Collection[str], versions: Collection[str], begins: bool) -> tuple[str, list[str]]:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from .journal import Journal
 
 # The turn that the thread's job has now, as `JobRecord.turn` names it; NULL where it has none.
-TURN = (
+_TURN = (
     "(SELECT j.owner || ' ' || j.epoch FROM jobs j WHERE j.thread_id = claims.thread_id "
-    "AND j.status = 'running') AS turn"
+    "AND j.status = 'running')"
 )
 
 
@@ -53,7 +53,7 @@ def taking(
         f"INSERT INTO claims ({', '.join(names)}, epoch, expires_at) VALUES {', '.join([row] * len(wishes))} "
         f"ON CONFLICT (thread_id) DO UPDATE SET {changes}, epoch = claims.epoch + 1 "
         f"WHERE claims.expires_at <= {now} OR claims.owner = excluded.owner OR claims.owner = ? "
-        f"RETURNING thread_id, owner, epoch, {IS_NEW}, {TURN}"
+        f"RETURNING thread_id, owner, epoch, {IS_NEW}, {_TURN} AS turn"
     )
     return sql, [*values, dead]
 
@@ -81,6 +81,13 @@ def taking_with_turn(
 def ending(wish: Wish) -> Statement:
     """Return what ends a claim of which nobody has heard whether it was made."""
     return "UPDATE claims SET expires_at = 0 WHERE thread_id = ? AND owner = ?", (wish.thread_id, wish.owner)
+
+
+def ending_of_session(thread_id: str, session: str, turn: str | None) -> Statement:
+    """Return what ends the claim of a session, with a `turn` only while the thread's job has that one."""
+    sql = "UPDATE claims SET expires_at = 0, epoch = epoch + 1 WHERE thread_id = ? AND owner LIKE ?"
+    values = (thread_id, f"{session}.%")
+    return (sql, values) if turn is None else (f"{sql} AND {_TURN} = ?", (*values, turn))
 
 
 async def take_all(

@@ -189,48 +189,6 @@ async def test_who_takes_a_turn_over_ends_the_claim_of_the_worker_before_at_once
     assert workers.traces() == [(0, "running"), (0, "done")]
 
 
-async def test_who_is_given_a_thread_again_that_another_worker_runs_ends_that_workers_claim(
-    workers: Workers,
-) -> None:
-    """Its own run of the turn before the other's has lost the thread, and is not this turn's."""
-    workers.submit("Ada")
-    first, second = workers.slow.session.models, workers.other.session.models = Held(), Held()
-    turning = asyncio.create_task(workers.slow.take(workers.begun(workers.slow, lease_s=-1.0)))
-    await first.begun.wait()
-    others = asyncio.create_task(workers.other.take(workers.begun(workers.other, lease_s=-1.0)))
-    await second.begun.wait()
-    again = asyncio.create_task(workers.slow.take(workers.begun(workers.slow)))
-    await asyncio.sleep(0.05)
-    first.may.set()
-    assert (await again).status == "done"
-    assert workers.job().status == "done"
-    second.may.set()
-    assert {(await each).kind for each in (turning, others)} == {"ClaimLost"}
-    assert first.asked == {"Write to Ada": 2, "Seal Ada": 1}
-    assert second.asked == {"Write to Ada": 1}
-
-
-@pytest.mark.parametrize("case", ["its own alone", "after another worker", "another one has not claimed it"])
-async def test_who_is_given_a_thread_again_that_it_has_not_lost_goes_on_with_its_run(
-    workers: Workers, case: str
-) -> None:
-    workers.submit("Ada")
-    if case == "after another worker":
-        workers.begun(workers.other, lease_s=-1.0)
-    model = workers.slow.session.models = Held()
-    turning = [asyncio.create_task(workers.slow.take(workers.begun(workers.slow, lease_s=-1.0)))]
-    await model.begun.wait()
-    if case == "another one has not claimed it":
-        workers.begun(workers.other, lease_s=-1.0)
-    record = workers.begun(workers.slow)
-    turning += [asyncio.create_task(workers.slow.take(record)) for _ in range(2)]
-    await asyncio.sleep(0.05)
-    model.may.set()
-    assert [(await each).status for each in turning] == ["done"] * 3
-    assert workers.job().status == "done"
-    assert model.asked == DONE
-
-
 @pytest.mark.parametrize("when", ["before its turn", "while its turn begins"])
 async def test_a_jobs_input_is_run_though_somebody_gave_the_thread_another_one(
     workers: Workers, when: str
