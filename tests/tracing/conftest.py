@@ -1,4 +1,4 @@
-"""What all tests of tracing share: however slow the machine is, a session that is closed sends what it has."""
+"""However slow the machine is, a session of these tests sends what it has when it is closed."""
 
 from __future__ import annotations
 
