@@ -7,6 +7,7 @@ import json
 import secrets
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -29,6 +30,7 @@ class Answer:
     finish_reason: str = "stop"
     delay_s: float = 0.0
     tool_calls: tuple[tuple[str, str], ...] = ()  # names, and arguments as JSON
+    once: Callable[[], bool] | None = None  # it comes when this holds, or a minute has passed
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class ChatServer:
             if isinstance(outcome, Fault):
                 return await _fail(request, outcome)
             await asyncio.sleep(outcome.delay_s)
+            await _until(outcome.once)
             if body.get("stream"):
                 return await _stream(request, body, outcome)
             return web.json_response(_completion(body, outcome))
@@ -167,6 +170,12 @@ def free_port() -> int:
 def unused_url() -> str:
     """Return an address on loopback where nobody listens."""
     return f"http://127.0.0.1:{free_port()}/v1"
+
+
+async def _until(holds: Callable[[], bool] | None) -> None:
+    ends = time.monotonic() + 60
+    while holds is not None and not holds() and time.monotonic() < ends:  # noqa: ASYNC110 nobody tells
+        await asyncio.sleep(0.005)
 
 
 async def _fail(request: web.Request, fault: Fault) -> web.StreamResponse:

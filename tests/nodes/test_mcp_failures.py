@@ -47,7 +47,7 @@ SILENT = "import time; print('Welcome!', flush=True); time.sleep(3600)"
     [
         ([str(SERVER), "LOG"], "ended while die was called. Its last lines on stderr:\nout of stock, ***"),
         (["-c", "exit('the database is gone')"], "the database is gone"),
-        (["-c", SILENT], "within 0.7 s. On stdout it wrote what is not the protocol: 'Welcome!'"),
+        (["-S", "-c", SILENT], "within 3 s. On stdout it wrote what is not the protocol: 'Welcome!'"),
     ],
 )
 def test_a_server_that_fails_is_named_with_its_last_words(
@@ -55,7 +55,7 @@ def test_a_server_that_fails_is_named_with_its_last_words(
 ) -> None:
     monkeypatch.setenv("THE_KEY", "swordfish")
     words = [sys.executable, *(str(log) if word == "LOG" else word for word in command)]
-    wait = 0.7 if SILENT in command else 60
+    wait = 3 if SILENT in command else 60
     server = mcp(words, name="shop", start_s=wait, env={"SHOP_KEY": "$THE_KEY"})
     with pytest.raises(MCPServerFailed) as failed:
         desk(server, [ToolCall("die", {})])

@@ -76,7 +76,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
         told.holding = False
         until_the_dead_are_known(file)
         done = subprocess.run(
-            [*command, "on"], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+            [*command, "on"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, done.stderr
         with Session(file) as session:

@@ -14,6 +14,8 @@ from pydantic import BaseModel
 from stepgraph import Ask, ScriptedModel, Session, chain, fan_out, refine, rule, step, using
 from stepgraph.state.errors import DefinitionError, InputError
 
+from ...simulated_time import SimulatedLoop
+
 
 @dataclass
 class Page:
@@ -125,9 +127,9 @@ async def wait(page: Page) -> dict[str, str]:
     return {"note": "quick"}
 
 
-async def test_a_straggler_is_left_out() -> None:
+def test_a_straggler_is_left_out() -> None:
     app = fan_out(split, wait, into="pages", timeout_s=3, failed="skip", missing="missing").compile()
-    result = await app.ainvoke(Book())
+    result = SimulatedLoop().run(app.ainvoke(Book()))
     assert [page.text for page in result["pages"]] == ["one", "three"]
     assert "Item 1 of 'wait' took longer than 3 s" in result["missing"]["1"]
 

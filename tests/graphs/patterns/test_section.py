@@ -13,6 +13,8 @@ from langgraph.types import Command, interrupt
 from stepgraph import Ask, ScriptedModel, Session, Workflow, chain, refine, rule, section, step, using
 from stepgraph.state.errors import BranchTimeout, DefinitionError, InvalidAnswer
 
+from ...simulated_time import SimulatedLoop
+
 
 def numbered(old: list[str], new: list[str]) -> list[str]:
     return [*old, *[f"{len(old)}{text}" for text in new]]
@@ -103,7 +105,7 @@ def test_a_straggler_is_left_out_and_named(session: Session) -> None:
 def test_a_straggler_fails_the_whole_by_default() -> None:
     app = section({"legal": check_law, "money": slow}, timeout_s=1).compile()
     with ScriptedModel(by_name) as model, using(model), pytest.raises(BranchTimeout, match="money"):
-        app.invoke(Review())
+        SimulatedLoop().run(app.ainvoke(Review()))
 
 
 def test_a_failed_branch_writes_its_default() -> None:

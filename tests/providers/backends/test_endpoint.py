@@ -108,7 +108,7 @@ async def test_the_cost_is_reckoned_or_unknown(
 
 
 async def test_the_cap_on_calls_at_once_is_kept(server: ChatServer) -> None:
-    server.always = Answer(delay_s=0.03)
+    server.always = Answer(delay_s=0.03, once=lambda: server.most_in_flight >= 3)
     with using(server.spec(max_concurrency=3)):
         await asyncio.gather(*(write.answer(Post()) for _ in range(12)))
     assert (server.calls, server.most_in_flight) == (12, 3)

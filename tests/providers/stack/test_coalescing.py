@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -16,6 +18,7 @@ from stepgraph import Ask, ScriptedModel, Session, chain, step, using
 from stepgraph.state.errors import ModelRefused
 
 from ...servers import Answer, ChatServer
+from .test_coalescing_layer import Gated, joined as joined
 
 
 @dataclass
@@ -55,6 +58,18 @@ def counts(session: Session) -> dict[str, int]:
     return {row["source"]: row["n"] for row in rows}
 
 
+def once_joined(joined: threading.Semaphore, number: int = 19) -> Callable[[], bool]:
+    """Return what tells whether so many calls wait for an equal one."""
+    left = [number]
+
+    def holds() -> bool:
+        while left[0] and joined.acquire(blocking=False):
+            left[0] -= 1
+        return not left[0]
+
+    return holds
+
+
 async def branches(session: Session, states: list[Text], thread: str = "t") -> list[str]:
     """Ask from nodes that run at the same time in one thread."""
 
@@ -70,8 +85,10 @@ async def branches(session: Session, states: list[Text], thread: str = "t") -> l
     return answers
 
 
-async def test_20_equal_calls_at_once_are_one_call(session: Session, server: ChatServer) -> None:
-    server.will(Answer("one", delay_s=1))
+async def test_20_equal_calls_at_once_are_one_call(
+    session: Session, server: ChatServer, joined: threading.Semaphore
+) -> None:
+    server.will(Answer("one", once=once_joined(joined)))
     with using(server.spec()):
         assert await branches(session, [Text()] * 20) == ["one"] * 20
     assert server.calls == 1
@@ -80,9 +97,11 @@ async def test_20_equal_calls_at_once_are_one_call(session: Session, server: Cha
     assert spent["tokens"] == 100
 
 
-async def test_those_who_joined_share_the_answer_after_a_crash(session: Session, server: ChatServer) -> None:
+async def test_those_who_joined_share_the_answer_after_a_crash(
+    session: Session, server: ChatServer, joined: threading.Semaphore
+) -> None:
     """The leader's answer is committed; the process dies before those who wait for it have theirs."""
-    server.always = Answer("one", delay_s=1)
+    server.always = Answer("one", once=once_joined(joined))
     failing = [True] * 20
 
     async def node(state: Text) -> dict[str, list[str]]:
@@ -123,11 +142,16 @@ async def test_equal_calls_of_different_threads_are_draws_of_their_own(
     assert server.calls == 4
 
 
-async def test_those_who_join_share_a_failure_too(session: Session) -> None:
-    model = ScriptedModel([ModelRefused("no", model="m")], delay_s=0.5)
-    with using(model), pytest.raises(ModelRefused):
-        await branches(session, [Text()] * 5)
-    assert len(model.asks) == 1
+async def test_those_who_join_share_a_failure_too(session: Session, joined: threading.Semaphore) -> None:
+    model = Gated(ModelRefused("no", model="m"))
+    with using(model):
+        asking = asyncio.create_task(branches(session, [Text()] * 5))
+        for _ in range(4):
+            assert await asyncio.to_thread(joined.acquire, timeout=60)
+        model.gates[0].set()
+        with pytest.raises(ModelRefused):
+            await asking
+    assert model.asked == 1
 
 
 async def test_a_cancelled_leader_is_replaced_by_one_who_joined(session: Session, server: ChatServer) -> None:

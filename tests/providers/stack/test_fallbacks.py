@@ -189,8 +189,8 @@ async def test_a_long_wait_that_a_server_asks_for_goes_to_the_next(server: ChatS
 
 
 async def test_a_busy_model_on_this_machine_is_passed_over(server: ChatServer) -> None:
-    server.always = Answer("slow", delay_s=1.5)
     with ChatServer() as cloud:
+        server.always = Answer("slow", once=lambda: cloud.calls == 3)
         cloud.always = Answer("cloud")
         with using([server.spec(max_concurrency=1, queue_s=0), cloud.spec()]):
             answers = await asyncio.gather(*(write.answer(Post()) for _ in range(4)))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,9 +63,14 @@ async def test_an_error_in_time_is_told_at_once(server: ChatServer) -> None:
 
 
 async def test_the_first_counts_although_the_second_failed(server: ChatServer, session: Session) -> None:
-    server.will(Answer("slow", delay_s=2), Fault(500))
+    has_failed = threading.Event()
+    server.will(Answer("slow", once=has_failed.is_set), Fault(500))
     with using(server.spec(hedge_after_s=0.1, retries=0)):
-        assert (await app.ainvoke(Post(), session.config()))["draft"] == "slow"
+        call = asyncio.create_task(app.ainvoke(Post(), session.config()))
+        while "failed" not in [row["status"] for row in rows(session)]:  # noqa: ASYNC110 nobody tells
+            await asyncio.sleep(0.01)
+        has_failed.set()
+        assert (await call)["draft"] == "slow"
     assert [row["status"] for row in rows(session)] == ["answered", "failed"]
 
 

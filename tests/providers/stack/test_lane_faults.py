@@ -54,7 +54,7 @@ async def test_a_batch_that_the_provider_lists_late_is_found(
 ) -> None:
     server.unlisted = 3
     server.will.append("lose")
-    with using(server.spec(api, batch={"settle_s": 5})):
+    with using(server.spec(api, batch={"settle_s": 60})):
         await arun(one, Word("tea"), session, "t", lane="batch")
     assert server.unlisted == 0
     assert len(server.batches) == 1
@@ -69,8 +69,8 @@ def test_what_cannot_be_barred_is_looked_for_as_long_as_a_request_can_be_on_its_
 async def test_a_submit_that_comes_late_is_found_and_not_paid_twice(
     server: BatchServer, session: Session, api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(AnthropicBatches, "settle_s", 20.0)
-    monkeypatch.setattr(OpenAIBatches, "settle_s", 20.0)
+    monkeypatch.setattr(AnthropicBatches, "settle_s", 60.0)
+    monkeypatch.setattr(OpenAIBatches, "settle_s", 60.0)
     server.unlisted = 5
     server.will.append("lose")
     with using(server.spec(api, batch={"settle_s": None, "poll_s": 0.1})):

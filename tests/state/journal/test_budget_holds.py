@@ -170,7 +170,7 @@ async def test_a_commit_does_not_wait_for_what_others_set_aside(postgres_url: st
         granted = await one.reservations.reserve(want())
         assert isinstance(granted, Granted)
         committed, in_time = threading.Event(), []
-        thread = locking(other, lambda _: in_time.append(committed.wait(2.0)))
+        thread = locking(other, lambda _: in_time.append(committed.wait(30.0)))
         settlements = one.reservations.settlements(granted, ONE)
         await asyncio.wait_for(one.journal.commit_call(replace(CALL, thread_id="a"), *settlements), 60)
         committed.set()

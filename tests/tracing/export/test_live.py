@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import add
@@ -82,16 +83,26 @@ def test_spans_arrive_before_the_run_ends_and_none_twice(
 def test_the_answer_to_what_was_taken_is_waited_for(
     tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "CLOSE_S", 1.0)
-    monkeypatch.setattr(live, "ANSWER_S", 60.0)
     receiver.answers.clear()  # the server takes the spans, and is slow to say so
-    timer = threading.Timer(2, receiver.answers.set)
+    join, give_up = live.LiveExporter.join, live.LiveExporter.give_up
+
+    def joined(exporter: live.LiveExporter, until: float) -> None:
+        while not receiver.requests:
+            time.sleep(0.01)
+        join(exporter, min(until, time.monotonic() + 0.05))
+
+    def given_up(exporter: live.LiveExporter, until: float) -> None:
+        monkeypatch.setattr(live.LiveExporter, "join", join)
+        threading.Timer(1, receiver.answers.set).start()
+        give_up(exporter, until)
+
+    monkeypatch.setattr(live.LiveExporter, "join", joined)
+    monkeypatch.setattr(live.LiveExporter, "give_up", given_up)
     with (
         Session(tmp_path / "runs.sqlite", tracing=Tracing(receiver.settings())) as session,
         using(ScriptedModel([["x"]])),
     ):
         chain(look).compile().invoke(Job(), session.config("t"))
-        timer.start()
     sent = [span.span_id for span in receiver.spans]
     assert len(sent) == 3
     with Session(tmp_path / "runs.sqlite") as session:

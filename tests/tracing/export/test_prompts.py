@@ -45,6 +45,12 @@ def _langfuse(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     monkeypatch.setenv("LANGFUSE_SECRET_KEY", "sk-lf-test")
     monkeypatch.setenv("LANGFUSE_BASE_URL", receiver.url)
     prompts._shelf.cache_clear()
+    get = fetching.PromptCache.get
+
+    def patient(cache: fetching.PromptCache, key: Any, max_age_s: float, wait_s: float) -> Any:
+        return get(cache, key, max_age_s, 60.0 if wait_s == prompts.WAIT_S else wait_s)
+
+    monkeypatch.setattr(fetching.PromptCache, "get", patient)
     yield
     prompts._shelf.cache_clear()
 
