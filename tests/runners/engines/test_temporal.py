@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from stepgraph.runners.sessions import close_sessions
 from stepgraph.state.keys_in_use import remember
 
 temporal = pytest.importorskip("stepgraph.runners.engines.temporal")
+temporalio = pytest.importorskip("temporalio.client")
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("cluster")]
 SECRET = "what only the prompt says"
 CALLS = 200
@@ -49,9 +51,15 @@ def cut(book: Book) -> list[Piece]:
 
 
 async def history(on: str, thread: str) -> tuple[int, bytes, Any]:
+    """Return the events of a workflow that has ended, their bytes, and what the server tells of it.
+
+    The record has the result before the server knows that the workflow has ended.
+    """
     address = temporal.Address.read(on)
     client = await address.client()
     handle = client.get_workflow_handle(f"{address.queue}/{thread}")
+    with suppress(temporalio.WorkflowFailureError):
+        await asyncio.wait_for(handle.result(), 120)
     events = [event async for event in handle.fetch_history_events()]
     return len(events), b"".join(event.SerializeToString() for event in events), await handle.describe()
 
@@ -70,9 +78,9 @@ async def test_its_history_is_small_whatever_the_state_and_shows_how_the_run_sta
     run = await asubmit("book", {"about": SECRET}, db=file, on=on, thread_id="one", user="ada")
     result = await run.aresult(120)
     assert result.spent.calls == CALLS
+    events, data, described = await history(on, "one")
     worker.cancel()
     await asyncio.gather(worker, return_exceptions=True)
-    events, data, described = await history(on, "one")
     assert events <= 12
     assert len(data) <= 2048
     assert SECRET.encode() not in data
@@ -136,9 +144,9 @@ async def test_a_failure_tells_temporal_no_key(temporal_server: Any, tmp_path: P
     run = await asubmit("book", {"about": key}, db=file, on=on, thread_id="one", user=f"ada {key}")
     with pytest.raises(RunFailed) as failed:
         await run.aresult(60)
+    _, data, described = await history(on, "one")
     worker.cancel()
     await asyncio.gather(worker, return_exceptions=True)
-    _, data, described = await history(on, "one")
     for told in (data, str(described.raw_description).encode(), str(failed.value).encode()):
         assert key.encode() not in told
     assert SECRET.encode() not in data
