@@ -88,11 +88,9 @@ def looked_up(journal: Journal, job: JobRecord) -> JobRecord:
     """
     begun = _begun("i.thread_id = jobs.thread_id", "?")
     sql = f"SELECT stop, attempts, {begun} FROM jobs WHERE thread_id = ?"
-    job = replace(job, is_touched=True)
-    for row in journal.query(sql, (job.trace, job.thread_id)):  # none of a thread that was deleted meanwhile
-        job = replace(job, stop=bool(row["stop"]), attempts=row["attempts"], begun=row["begun"])
-        job = replace(job, is_begun=bool(row["is_begun"]))
-    return job
+    row = next(iter(journal.query(sql, (job.trace, job.thread_id))), {})  # none once it is deleted
+    flags = {name: bool(row[name]) for name in row.keys() & {"stop", "is_begun"}}
+    return replace(job, is_touched=True, **{**row, **flags})
 
 
 def _serves(graphs: Collection[str], versions: Collection[str], begins: bool) -> tuple[str, list[str]]:

@@ -27,9 +27,19 @@ async def taken(workers: Workers, turn: Turn, *, lease_s: float = -1.0) -> tuple
 
 async def again(workers: Workers, turn: Turn, *records: JobRecord) -> list[Turning]:
     """Give a worker turns of a thread that it runs, by default the one that is due."""
-    turns = [asyncio.create_task(turn.take(each)) for each in records or [workers.begun(turn)]]
-    await asyncio.sleep(0.05)
+    records = records or (workers.begun(turn),)
+    turns = [asyncio.create_task(turn.take(each)) for each in records]
+    async with asyncio.timeout(60):
+        while not all(is_met(turn, each) for each in records):  # noqa: ASYNC110 nobody tells
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)  # for what a turn must not do
     return turns
+
+
+def is_met(turn: Turn, record: JobRecord) -> bool:
+    """Tell whether it is decided what becomes of the run that goes on there."""
+    running = turn._running.get(record.thread_id)
+    return running is not None and (running.is_ending or running.record.epoch >= record.epoch)
 
 
 async def test_who_is_given_a_thread_again_that_another_worker_runs_ends_that_workers_claim(

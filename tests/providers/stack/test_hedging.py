@@ -67,8 +67,9 @@ async def test_the_first_counts_although_the_second_failed(server: ChatServer, s
     server.will(Answer("slow", once=has_failed.is_set), Fault(500))
     with using(server.spec(hedge_after_s=0.1, retries=0)):
         call = asyncio.create_task(app.ainvoke(Post(), session.config()))
-        while "failed" not in [row["status"] for row in rows(session)]:  # noqa: ASYNC110 nobody tells
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while "failed" not in [row["status"] for row in rows(session)]:  # noqa: ASYNC110 nobody tells
+                await asyncio.sleep(0.01)
         has_failed.set()
         assert (await call)["draft"] == "slow"
     assert [row["status"] for row in rows(session)] == ["answered", "failed"]

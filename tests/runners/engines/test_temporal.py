@@ -18,7 +18,7 @@ from stepgraph.runners.sessions import close_sessions
 from stepgraph.state.keys_in_use import remember
 
 temporal = pytest.importorskip("stepgraph.runners.engines.temporal")
-temporalio = pytest.importorskip("temporalio.client")
+temporal_client = pytest.importorskip("temporalio.client")
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("cluster")]
 SECRET = "what only the prompt says"
 CALLS = 200
@@ -58,7 +58,7 @@ async def history(on: str, thread: str) -> tuple[int, bytes, Any]:
     address = temporal.Address.read(on)
     client = await address.client()
     handle = client.get_workflow_handle(f"{address.queue}/{thread}")
-    with suppress(temporalio.WorkflowFailureError):
+    with suppress(temporal_client.WorkflowFailureError):
         await asyncio.wait_for(handle.result(), 120)
     events = [event async for event in handle.fetch_history_events()]
     return len(events), b"".join(event.SerializeToString() for event in events), await handle.describe()

@@ -87,7 +87,8 @@ def test_the_answer_to_what_was_taken_is_waited_for(
     join, give_up = live.LiveExporter.join, live.LiveExporter.give_up
 
     def joined(exporter: live.LiveExporter, until: float) -> None:
-        while not receiver.requests:
+        ends = time.monotonic() + 60
+        while not receiver.requests and time.monotonic() < ends:
             time.sleep(0.01)
         join(exporter, min(until, time.monotonic() + 0.05))
 
