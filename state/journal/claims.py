@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import ClaimLost, InputError, StoreError, ThreadBusy
 from .claim import Claim, busy
 from .dialect import Rows, Transaction
-from .fencing import threads_of
+from .fencing import Problems, threads_of
 from .forking import Forked, track
 from .journal import Journal
 from .owners import FileOwner, Owner, session_of
@@ -311,12 +311,12 @@ class Claims(Forked):
         all_held = "CASE WHEN count(*) = ? THEN 1 ELSE 0 END"
         return f"SELECT 1 / {all_held} FROM ({locked}) AS held", (len(claims), *values)
 
-    def refused(self, statements: Sequence[Statement], rows: Rows) -> dict[str, ThreadBusy]:
+    def refused(self, statements: Sequence[Statement], rows: Rows) -> Problems:
         """Return why threads may not be written to."""
         if not rows and not self._lost and not self.may_be_ended:
             return {}  # so at nearly every commit: nothing is looked at for it
         of_run, of_others = threads_of(statements)
-        problems: dict[str, ThreadBusy] = {}
+        problems: dict[tuple[str, bool], ThreadBusy] = {}
         by_thread = {row["thread_id"]: row for row in rows}
         for thread in of_run:
             claim, row = self._claim_of(thread), by_thread.get(thread)
@@ -326,10 +326,10 @@ class Claims(Forked):
             try:
                 self._refuse_lost(thread)
             except ClaimLost as lost:
-                problems[thread] = lost
+                problems[thread, True] = lost
         for thread in of_others & by_thread.keys():
             if self._is_live(by_thread[thread]):
-                problems[thread] = busy(by_thread[thread])
+                problems[thread, False] = busy(by_thread[thread])
         return problems
 
     # Renewing

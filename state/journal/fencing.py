@@ -9,6 +9,9 @@ from ..errors import ThreadBusy
 from .dialect import Rows, Transaction
 from .records import CallStatement, Statement, ThreadStatement
 
+# Why statements may not be written: those of a thread's run (True), or those of others to it (False).
+Problems = Mapping[tuple[str, bool], ThreadBusy]
+
 
 class Guard(Protocol):
     """Says of a transaction which threads it may not write to.
@@ -27,7 +30,7 @@ class Guard(Protocol):
         """
         ...
 
-    def refused(self, statements: Sequence[Statement], rows: Rows) -> Mapping[str, ThreadBusy]:
+    def refused(self, statements: Sequence[Statement], rows: Rows) -> Problems:
         """Return why threads may not be written to, given the rows that were selected."""
         ...
 
@@ -41,14 +44,14 @@ class Open:
     def fence(self, statements: Sequence[Statement]) -> Statement | None:
         return None
 
-    def refused(self, statements: Sequence[Statement], rows: Rows) -> Mapping[str, ThreadBusy]:
+    def refused(self, statements: Sequence[Statement], rows: Rows) -> Problems:
         return {}
 
 
 class Refused(Exception):
     """A transaction would write to threads that it may not write to."""
 
-    def __init__(self, problems: Mapping[str, ThreadBusy]) -> None:
+    def __init__(self, problems: Problems) -> None:
         super().__init__(*problems.values())
         self._problems = problems
 
@@ -71,7 +74,9 @@ class Refused(Exception):
         return allowed
 
     def _of(self, statement: Statement) -> ThreadBusy | None:
-        return self._problems.get(statement.thread_id) if isinstance(statement, ThreadStatement) else None
+        if not isinstance(statement, ThreadStatement):
+            return None
+        return self._problems.get((statement.thread_id, statement.of_run))
 
 
 def check(guard: Guard, transaction: Transaction, statements: Sequence[Statement]) -> None:
