@@ -163,12 +163,10 @@ class Effect(Node[StateT], Generic[StateT]):
             epoch = session.claims.epoch_of(here.thread_id)
             place = here.thread_id, here.path
             record = await begin_effect(session.journal, key, *place, again=self.retry, epoch=epoch)
-            if (
-                isinstance(record, Started)
-                or record.status == "done"
-                or record.error
-                or record.thread_id == here.thread_id
-            ):
+            if isinstance(record, Started):
+                await self._check_still(session, here, record)
+                return record
+            if record.status == "done" or record.error or record.thread_id == here.thread_id:
                 return record
             if record == left:
                 return record
@@ -176,6 +174,18 @@ class Effect(Node[StateT], Generic[StateT]):
                 await asyncio.sleep(LOOK_AGAIN_S)
             else:
                 left = record  # or it ended, and then its thread, since it was read: look once more
+
+    async def _check_still(self, session: Session, here: RunContext, started: Started) -> None:
+        """Raise ClaimLost if this process stood still until its claim was lost: nothing has happened yet.
+
+        By now somebody may have decided so, and another run may have begun it.
+        """
+        try:
+            await here.check_claim()
+        except Exception:
+            with suppress(StoreError):
+                await forget_effect(session.journal, started)
+            raise
 
     async def _happen(
         self, state: StateT, config: RunnableConfig | None, session: Session, started: Started

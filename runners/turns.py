@@ -68,15 +68,21 @@ LOGGER = logging.getLogger("stepgraph.worker")
 class _Running:
     """A turn under way; `record` is that of the latest time that the engine gave it.
 
-    One that `is_ending` is of no use to whoever is given the thread again.
+    Of the latest one given, `latest` is the epoch, though it may not be known yet whether this run is that
+    turn's. One that `is_ending` is of no use to whoever is given the thread again.
     """
 
     outcome: asyncio.Future[Outcome]
 
     def __init__(self, record: JobRecord) -> None:
         self.record = record
+        self.latest = record.epoch
         self.halt = Halt()
         self.is_ending = False
+
+    def forsake(self) -> None:
+        self.is_ending = True
+        self.halt.ask("its turn is another worker's by now")
 
 
 class Turn:
@@ -136,9 +142,8 @@ class Turn:
     def forsake(self, thread: str, token: int) -> None:
         """Begin no more calls in a thread whose turn is another's by now, unless it is ours again."""
         running = self._running.get(thread)
-        if running is not None and running.record.epoch == token:
-            running.is_ending = True
-            running.halt.ask("its turn is another worker's by now")
+        if running is not None and running.latest == token:
+            running.forsake()
 
     async def run(self, job: Job, token: int, beat: Heartbeat = NO_HEARTBEAT) -> Outcome:
         """Begin or go on with a job's thread, with the answers that came in, and return how that ended.
@@ -198,10 +203,13 @@ class Turn:
 
     async def _meet(self, running: _Running, record: JobRecord) -> None:
         """Forsake the run of an earlier turn, unless a turn of the same job can go on with it."""
-        before = running.record
+        # Who tells late that the thread is another's does not mean this turn.
+        running.latest = max(running.latest, record.epoch)
+        if record.trace != running.record.trace:
+            running.forsake()
         await self._end_others(record)
-        if record.trace != before.trace or not await self._claims.is_held(record.thread_id):
-            self.forsake(record.thread_id, before.epoch)
+        if not await self._claims.is_held(record.thread_id):
+            running.forsake()
 
     async def _end_others(self, record: JobRecord) -> None:
         """End the claims of the workers before: if they wake, it is too late."""

@@ -15,6 +15,7 @@ from stepgraph import Session
 from stepgraph.errors import ClaimLost, InputError, ThreadBusy
 from stepgraph.state.journal import claims as module
 from stepgraph.state.journal.claims import Claims
+from stepgraph.state.journal.fencing import Problems
 from stepgraph.state.journal.records import ThreadStatement
 
 pytestmark = pytest.mark.sqlite_file("the same statements run in Postgres in test_leases.py")
@@ -261,13 +262,13 @@ def test_nobody_else_writes_to_a_thread_while_it_is_run(two: Two) -> None:
     two.one.acquire("t")
     from_outside = [write("t", of_run=False), write("free", of_run=False)]
 
-    def refused() -> dict[str, ThreadBusy]:
+    def refused() -> Problems:
         asked = two.other.question(from_outside)
         assert asked is not None
         return two.other.refused(from_outside, two.journal.query(*asked))
 
-    assert list(refused()) == ["t"]
-    assert "is being run by process" in str(refused()["t"])
+    assert list(refused()) == [("t", False)]
+    assert "is being run by process" in str(refused()["t", False])
     two.set_left(-1)
     assert refused() == {}
 
@@ -276,7 +277,7 @@ def test_a_run_that_lost_its_claim_writes_nothing(two: Two, unsure: None) -> Non
     two.one.acquire("t")
     two.one.acquire("u")
 
-    def refused() -> dict[str, ThreadBusy]:
+    def refused() -> Problems:
         asked = two.one.question(mine)
         return two.one.refused(mine, two.journal.query(*asked) if asked else [])
 
@@ -288,11 +289,11 @@ def test_a_run_that_lost_its_claim_writes_nothing(two: Two, unsure: None) -> Non
     two.set_left(-1)
     two.other.acquire("t")
     assert list(two.journal.query(*fence)[0].values()) == [None]
-    assert [(name, type(why)) for name, why in refused().items()] == [("t", ClaimLost)]
+    assert {key: type(why) for key, why in refused().items()} == {("t", True): ClaimLost}
     assert two.one.fence(mine) is None
     assert two.one.fence([write("u")]) is not None
     assert two.one.fence([write("u"), write("x", of_run=False)]) is two.one.fence([write("free")]) is None
-    assert [(name, type(why)) for name, why in refused().items()] == [("t", ClaimLost)]
+    assert {key: type(why) for key, why in refused().items()} == {("t", True): ClaimLost}
 
 
 async def test_whether_an_owner_lives_is_known_once_its_claim_changes_or_ends(

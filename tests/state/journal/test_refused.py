@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stepgraph.errors import ThreadBusy
-from stepgraph.state.journal.fencing import Open, Refused, check
+from stepgraph.state.journal.fencing import Open, Problems, Refused, check
 from stepgraph.state.journal.records import CallStatement, ThreadStatement, insert
 
 from .test_journal import CALL
@@ -18,7 +18,7 @@ MINE, OTHER = ThreadStatement(CHANGE, "mine"), ThreadStatement(CHANGE, "t")
 
 
 def test_what_is_refused_is_told_unless_it_is_an_answer() -> None:
-    answer, refused = insert(CALL), Refused({"t": WHY})
+    answer, refused = insert(CALL), Refused({("t", True): WHY})
     assert refused.args == (WHY,)
     refused.check([CHANGE, MINE, answer])
     with pytest.raises(ThreadBusy, match="another runs it") as told:
@@ -29,7 +29,7 @@ def test_what_is_refused_is_told_unless_it_is_an_answer() -> None:
 
 def test_of_what_is_refused_only_answers_are_kept_as_superseded() -> None:
     answer = insert(CALL)
-    allowed = Refused({"t": WHY}).allowed([CHANGE, OTHER, answer, MINE])
+    allowed = Refused({("t", True): WHY}).allowed([CHANGE, OTHER, answer, MINE])
     assert [allowed[0], allowed[2]] == [CHANGE, MINE]
     assert len(allowed) == 3
     assert "superseded" in allowed[1][1]
@@ -40,7 +40,7 @@ def test_of_what_is_refused_only_answers_are_kept_as_superseded() -> None:
 class Asking:
     """A transaction, and a guard that asks something of it."""
 
-    def __init__(self, asked: Any, problems: dict[str, ThreadBusy]) -> None:
+    def __init__(self, asked: Any, problems: Problems) -> None:
         self.asked, self.problems = asked, problems
         self.seen: list[Any] = []
 
@@ -50,7 +50,7 @@ class Asking:
     def fence(self, statements: Any) -> Any:
         return None
 
-    def refused(self, statements: Any, rows: Any) -> dict[str, ThreadBusy]:
+    def refused(self, statements: Any, rows: Any) -> Problems:
         self.seen.append((statements, rows))
         return self.problems
 
@@ -67,7 +67,7 @@ def test_a_guard_is_asked_once_what_it_wants_to_know_is_selected(asked: Any, row
     guard = Asking(asked, {})
     check(guard, guard, [OTHER])
     assert guard.seen == [([OTHER], rows)]
-    guard.problems = {"t": WHY}
+    guard.problems = {("t", True): WHY}
     with pytest.raises(Refused):
         check(guard, guard, [OTHER])
 
