@@ -63,6 +63,17 @@ _under_way: WeakKeyDictionary[Journal, dict[str, Future[None]]] = WeakKeyDiction
 _lock = threading.Lock()
 
 
+class _NotBegun(Exception):
+    """The run has lost its thread since the effect's beginning was put on record: nothing has happened.
+
+    Its process may have stood still. Somebody may have decided that nothing happened, and another run do it.
+    """
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
 @dataclass(eq=False, repr=False)
 class Effect(Node[StateT], Generic[StateT]):
     """One graph node with a side effect, which happens once for each key. Made by `effect`."""
@@ -129,7 +140,7 @@ class Effect(Node[StateT], Generic[StateT]):
         session = here.session
         if session is None:
             here.check_kept(self.promise)
-            return await self._do(input, config, self.key_of(input, config))
+            return await self._do(input, config, self.key_of(input, config), here)
         await session.journal.until_free()
         key = self.key_of(input, config)
         recorded = recorded_run(here)
@@ -138,7 +149,7 @@ class Effect(Node[StateT], Generic[StateT]):
         async with _turn(session.journal, key):
             record = await self._begin(session, key, here)
             if isinstance(record, Started):
-                return await self._happen(input, config, session, record)
+                return await self._happen(input, config, session, record, here)
             if record.status == "started":
                 raise unknown(record)
             return self._recorded(record, session)
@@ -163,10 +174,12 @@ class Effect(Node[StateT], Generic[StateT]):
             epoch = session.claims.epoch_of(here.thread_id)
             place = here.thread_id, here.path
             record = await begin_effect(session.journal, key, *place, again=self.retry, epoch=epoch)
-            if isinstance(record, Started):
-                await self._check_still(session, here, record)
-                return record
-            if record.status == "done" or record.error or record.thread_id == here.thread_id:
+            if (
+                isinstance(record, Started)
+                or record.status == "done"
+                or record.error
+                or record.thread_id == here.thread_id
+            ):
                 return record
             if record == left:
                 return record
@@ -175,24 +188,21 @@ class Effect(Node[StateT], Generic[StateT]):
             else:
                 left = record  # or it ended, and then its thread, since it was read: look once more
 
-    async def _check_still(self, session: Session, here: RunContext, started: Started) -> None:
-        """Raise ClaimLost if this process stood still until its claim was lost: nothing has happened yet.
-
-        By now somebody may have decided so, and another run may have begun it.
-        """
-        try:
-            await here.check_claim()
-        except Exception:
-            with suppress(StoreError):
-                await forget_effect(session.journal, started)
-            raise
-
     async def _happen(
-        self, state: StateT, config: RunnableConfig | None, session: Session, started: Started
+        self,
+        state: StateT,
+        config: RunnableConfig | None,
+        session: Session,
+        started: Started,
+        here: RunContext,
     ) -> dict[str, Any]:
         journal, key = session.journal, started.key
         try:
-            update = await self._do(state, config, key)
+            update = await self._do(state, config, key, here)
+        except _NotBegun as late:
+            with suppress(StoreError):
+                await forget_effect(journal, started)
+            raise late.why from None
         except GraphBubbleUp:
             if self.may_ask:
                 await forget_effect(journal, started)
@@ -223,12 +233,18 @@ class Effect(Node[StateT], Generic[StateT]):
             raise
         return update
 
-    async def _do(self, state: StateT, config: RunnableConfig | None, key: str) -> dict[str, Any]:
+    async def _do(
+        self, state: StateT, config: RunnableConfig | None, key: str, here: RunContext
+    ) -> dict[str, Any]:
         keys = {"key": key} if self._takes_key else {}
         if self._async:
+            try:
+                await here.check_claim()
+            except Exception as error:
+                raise _NotBegun(error) from None
             update = await self._node.ainvoke(state, config, **keys)
         else:
-            update = await in_thread(self._node.invoke, state, config, **keys)
+            update = await in_thread(self._do_here, state, config, here, keys)
         if update is None:
             return {}
         if not isinstance(update, Mapping):
@@ -239,6 +255,15 @@ class Effect(Node[StateT], Generic[StateT]):
         writer = f"Effect {self.name!r}"
         check_fields(self.state, update, writer)
         return {field: fitted(self.state, field, value, writer) for field, value in update.items()}
+
+    def _do_here(
+        self, state: StateT, config: RunnableConfig | None, here: RunContext, keys: Mapping[str, str]
+    ) -> Any:
+        try:
+            here.check_claim_at_once()
+        except Exception as error:
+            raise _NotBegun(error) from None
+        return self._node.invoke(state, config, **keys)
 
     def _recorded(self, record: EffectRecord, session: Session) -> dict[str, Any]:
         update, exact = unpacked(record.result, session.checkpointer.serde)

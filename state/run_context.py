@@ -68,13 +68,20 @@ class RunContext:
 
     async def check_claim(self) -> None:
         """Raise ClaimLost if this run has ended or was taken over; call it before you pay."""
-        session = self.session
-        if session is None:
-            return
+        if self.session is not None:
+            self._check_under_way()
+            await self.session.claims.acheck(self.thread_id)
+
+    def check_claim_at_once(self) -> None:
+        """Like `check_claim`, from a thread that may wait for the database."""
+        if self.session is not None:
+            self._check_under_way()
+            self.session.claims.check(self.thread_id)
+
+    def _check_under_way(self) -> None:
         recorder: Recorder | None = self._values.get(STARTER_KEY)
         if recorder is not None and self.task:
             recorder.check_under_way()
-        await session.claims.acheck(self.thread_id)
 
     def check_halt(self) -> None:
         """Raise BudgetExceeded if no more calls are to be begun here; call it before you pay."""

@@ -20,18 +20,26 @@ class Mail:
 
 
 @pytest.mark.parametrize("store", ["file", "postgres_url"])
+@pytest.mark.parametrize("form", ["sync", "async"])
 @pytest.mark.parametrize("decided", [False, True], ids=["nobody decided", "somebody decided"])
 async def test_an_effect_does_not_happen_once_its_run_has_lost_the_thread(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, decided: bool
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    store: str,
+    decided: bool,
+    form: str,
 ) -> None:
     """Somebody may have asked the receiver meanwhile, and another worker sends it."""
     database: Any = tmp_path / "runs.sqlite" if store == "file" else request.getfixturevalue(store)
     sent: list[str] = []
 
-    @effect
     def send(mail: Mail) -> dict[str, str]:
         sent.append(mail.to)
         return {"receipt": "sent"}
+
+    async def asend(mail: Mail) -> dict[str, str]:
+        return send(mail)
 
     begin = effects.begin_effect
     with Session(database) as slow, Session(database) as other:
@@ -44,7 +52,7 @@ async def test_an_effect_does_not_happen_once_its_run_has_lost_the_thread(
                 other.decide_effect(started.key, happened=False)
             return started
 
-        graph = chain(send).compile()
+        graph = chain(effect(send if form == "sync" else asend)).compile()
         monkeypatch.setattr(effects, "begin_effect", begun)
         with pytest.raises(ClaimLost):
             await graph.ainvoke(Mail(), slow.config("t"))
