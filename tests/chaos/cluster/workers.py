@@ -23,7 +23,7 @@ from stepgraph.state.journal import claims
 from stepgraph.state.session.session import Session
 
 from ..compositions.building import Composition
-from ..compositions.lives import Ending, word
+from ..compositions.lives import Ending, until_siblings_go_on, word
 from ..compositions.model import Moment, watch_claims, watch_commits
 from ..compositions.states import shown
 from ..living import FORK, forked
@@ -133,6 +133,8 @@ async def _asked(pipe: Connection, place: Place, waits: bool) -> Ending:
 
 def _decide(session: Session, place: Place, built: Composition) -> None:
     """Decide about the effects that a death left open, as somebody would who asks the receiver."""
+    if session.undecided_effects():
+        until_siblings_go_on(session)
     lines = place.happened()
     for record in session.undecided_effects():
         done = [line for line in lines if line.endswith(f" {record.key}")]

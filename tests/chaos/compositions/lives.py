@@ -206,6 +206,8 @@ class Life:
 
     def _decide(self, session: Session) -> None:
         """Decide about the effects that a crash left open, as somebody would who asks the receiver."""
+        if session.undecided_effects():
+            until_siblings_go_on(session)
         lines = self._folder.happened()
         for record in session.undecided_effects():
             done = [line for line in lines if line.endswith(f" {record.key}")]
@@ -350,3 +352,23 @@ def is_stopped(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     except OSError:
         return False
+
+
+def until_siblings_go_on(session: Session, seconds: float = 60.0) -> None:
+    """Wait while a sibling of this process stands still in an effect: once it goes on, it may do it yet.
+
+    So does somebody who is to say that it did not happen. It is then on record, or the sibling is too late.
+    """
+    ends = time.monotonic() + seconds
+    was_still = False
+    while time.monotonic() < ends and any(is_stopped(pid) for pid in _siblings()):
+        was_still = True
+        time.sleep(0.02)
+    ends = time.monotonic() + 3 * was_still
+    while time.monotonic() < ends and session.undecided_effects():
+        time.sleep(0.02)
+
+
+def _siblings() -> list[int]:
+    of_threads = Path(f"/proc/{os.getppid()}/task").glob("*/children")
+    return [int(pid) for children in of_threads for pid in children.read_text().split()]
