@@ -89,8 +89,8 @@ def print_outcome(outcome: RunOutcome, data: Mapping[str, Any]) -> None:
 
 
 def print_summary(session: Session, outcomes: list[RunOutcome], seconds: float) -> None:
+    began = time.time() - seconds  # before anything is read, which may take a while
     calls = [call for outcome in outcomes for call in read_calls(session.journal, outcome.thread)]
-    began = time.time() - seconds
     cost = cost_of_calls(call for call in calls if call["started_at"] >= began)
     states = ", ".join(
         f"{sum(o.status == status for o in outcomes)} {status}"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from stepgraph.cli.support import outcomes
+from stepgraph.cli.support.outcomes import read_calls
 
 from .conftest import Command
 
@@ -66,6 +70,19 @@ def test_jobs_run_at_a_time_and_each_is_printed_whole(command: Command, memo: An
     assert done.code == 0
     assert "6 done; 6 model calls" in done.out
     assert memo.most_in_flight <= 3
+
+
+def test_a_database_that_reads_slowly_makes_no_call_an_earlier_one(
+    command: Command, memo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(*args: Any) -> Any:
+        time.sleep(1)
+        return read_calls(*args)
+
+    monkeypatch.setattr(outcomes, "read_calls", slowly)
+    done = command("run", "memo.py:graph", "-i", "text=x")
+    assert "1 done; 1 model calls" in done.out
+    assert "before" not in done.out
 
 
 def test_limit_takes_the_first_inputs(command: Command, memo: Any, tmp_path: Path) -> None:
